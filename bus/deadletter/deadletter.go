@@ -53,6 +53,14 @@ const TimeFormat = time.RFC3339Nano
 // its headers.
 const MaxReason = 1024
 
+// Headers returns the names of all headers of a dead letter.
+func Headers() []string {
+	return []string{
+		HeaderSource, HeaderReason, HeaderTopic, HeaderPartition, HeaderOffset, HeaderKey, HeaderHandler,
+		HeaderAttempts, HeaderFirstFailure, HeaderLastFailure, HeaderRow,
+	}
+}
+
 // Reason returns an error's text as it stands in HeaderReason: valid UTF-8, cut to MaxReason bytes.
 func Reason(err error) string {
 	if err == nil {
