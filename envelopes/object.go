@@ -1,0 +1,311 @@
+package envelopes
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// object reads the fields of one JSON object, by exact name, and collects what is wrong with them.
+type object struct {
+	path   string
+	fields map[string]json.RawMessage
+	faults []error
+}
+
+func parseObject(path string, data []byte) (*object, error) {
+	o := &object{path: path}
+	if err := json.Unmarshal(data, &o.fields); err != nil {
+		return nil, parseFault(path, data, err)
+	}
+	if o.fields == nil {
+		return nil, &FieldError{Field: path, Problem: "is null, where an object belongs"}
+	}
+	return o, nil
+}
+
+func parseFault(path string, data []byte, err error) error {
+	var syntax *json.SyntaxError
+	if !errors.As(err, &syntax) {
+		trimmed := bytes.TrimLeft(data, " \t\r\n")
+		if len(trimmed) == 0 {
+			return &FieldError{Field: path, Problem: "is empty"}
+		}
+		return &FieldError{Field: path, Problem: "is " + kindOf(trimmed[0]) + ", where an object belongs"}
+	}
+	if len(bytes.TrimSpace(data)) == 0 {
+		return &FieldError{Field: path, Problem: "is empty"}
+	}
+	at := " at byte " + strconv.FormatInt(syntax.Offset, 10)
+	// Python's json writes these three for float("nan") and float("inf").
+	from := min(max(int(syntax.Offset)-2, 0), len(data))
+	for _, number := range []string{"-Infinity", "NaN", "Infinity"} {
+		if rest := data[from:]; bytes.HasPrefix(rest, []byte(number)) || len(rest) > 0 && bytes.HasPrefix(rest[1:], []byte(number)) {
+			return &FieldError{Field: path, Problem: "is not JSON: it has " + number + at +
+				", which only Python reads: publish null or a string in its place"}
+		}
+	}
+	return &FieldError{Field: path, Problem: "is not JSON: syntax error" + at}
+}
+
+// orInvalid returns value, or nothing and the faults collected while reading it.
+func orInvalid[T any](value T, o *object) (T, error) {
+	if len(o.faults) > 0 {
+		var none T
+		return none, joined(o.faults)
+	}
+	return value, nil
+}
+
+func (o *object) name(field string) string {
+	if o.path == "" {
+		return field
+	}
+	return o.path + "." + field
+}
+
+func (o *object) fault(field, problem string) {
+	o.faults = append(o.faults, &FieldError{Field: o.name(field), Problem: problem})
+}
+
+func (o *object) wrong(field string, raw json.RawMessage, want string) {
+	o.fault(field, "is "+kindOf(raw[0])+", where "+want+" belongs")
+}
+
+// get returns a field's JSON, or nothing for a field that is missing or null.
+func (o *object) get(field string) (json.RawMessage, bool) {
+	raw := o.fields[field]
+	return raw, len(raw) > 0 && raw[0] != 'n'
+}
+
+func (o *object) str(field string) string {
+	raw, present := o.get(field)
+	if !present {
+		return ""
+	}
+	value, ok := unquote(raw)
+	if !ok {
+		o.wrong(field, raw, "a string")
+	}
+	return value
+}
+
+func (o *object) required(field string) string {
+	raw, present := o.get(field)
+	if !present {
+		o.fault(field, "is missing")
+		return ""
+	}
+	value, ok := unquote(raw)
+	switch {
+	case !ok:
+		o.wrong(field, raw, "a string")
+	case value == "":
+		o.fault(field, "is empty")
+	}
+	return value
+}
+
+func (o *object) time(field string) time.Time {
+	value := o.str(field)
+	if value == "" {
+		return time.Time{}
+	}
+	t, ok := parseTime(value)
+	if !ok {
+		o.fault(field, "is not an RFC 3339 time with an offset")
+	}
+	return t
+}
+
+func (o *object) requiredTime(field string) time.Time {
+	before := len(o.faults)
+	value := o.required(field)
+	if len(o.faults) > before {
+		return time.Time{}
+	}
+	t, ok := parseTime(value)
+	if !ok {
+		o.fault(field, "is not an RFC 3339 time with an offset")
+	}
+	return t
+}
+
+func (o *object) bool(field string, fallback bool) bool {
+	raw, present := o.get(field)
+	if !present {
+		return fallback
+	}
+	switch string(raw) {
+	case "true":
+		return true
+	case "false":
+		return false
+	}
+	o.wrong(field, raw, "true or false")
+	return fallback
+}
+
+func (o *object) int(field string, fallback int) int {
+	raw, present := o.get(field)
+	if !present {
+		return fallback
+	}
+	value, err := strconv.Atoi(string(raw))
+	if err != nil {
+		o.wrong(field, raw, "a whole number of 64 bits")
+		return fallback
+	}
+	return value
+}
+
+// value returns any JSON; null and a missing field are nil.
+func (o *object) value(field string) any {
+	if raw, present := o.get(field); present {
+		return raw
+	}
+	return nil
+}
+
+// object returns a JSON object's text; null and a missing field are {}.
+func (o *object) object(field string) any {
+	raw, present := o.get(field)
+	if !present {
+		return json.RawMessage("{}")
+	}
+	if raw[0] != '{' {
+		o.wrong(field, raw, "an object")
+	}
+	return raw
+}
+
+func (o *object) sub(field string) *object {
+	raw, present := o.get(field)
+	if !present {
+		o.fault(field, "is missing")
+		return nil
+	}
+	inner, err := parseObject(o.name(field), raw)
+	if err != nil {
+		o.faults = append(o.faults, err)
+	}
+	return inner
+}
+
+func (o *object) array(field string) []json.RawMessage {
+	raw, present := o.get(field)
+	if !present {
+		return nil
+	}
+	var items []json.RawMessage
+	if json.Unmarshal(raw, &items) != nil {
+		o.wrong(field, raw, "an array")
+	}
+	return items
+}
+
+func (o *object) values(field string) []any {
+	var values []any
+	for _, item := range o.array(field) {
+		values = append(values, item)
+	}
+	return values
+}
+
+func objectStrings[S ~string](o *object, field string) []S {
+	items := o.array(field)
+	if len(items) == 0 {
+		return nil
+	}
+	values := make([]S, len(items))
+	for i, item := range items {
+		value, ok := unquote(item)
+		if !ok {
+			o.wrong(field+"["+strconv.Itoa(i)+"]", item, "a string")
+		}
+		values[i] = S(value)
+	}
+	return values
+}
+
+func (o *object) stringMap(field string) map[string]string {
+	raw, present := o.get(field)
+	if !present || string(raw) == "{}" {
+		return nil
+	}
+	inner := o.sub(field)
+	if inner == nil || len(inner.fields) == 0 {
+		return nil
+	}
+	values := make(map[string]string, len(inner.fields))
+	for name := range inner.fields {
+		// A header's name is the application's own and may be content, so the fault names the map.
+		value, ok := unquote(inner.fields[name])
+		if !ok {
+			o.fault(field, "has a value that is not a string")
+			return nil
+		}
+		values[name] = value
+	}
+	return values
+}
+
+// unquote returns the string of a JSON string that was parsed before.
+func unquote(raw json.RawMessage) (string, bool) {
+	if len(raw) < 2 || raw[0] != '"' {
+		return "", false
+	}
+	if body := raw[1 : len(raw)-1]; plain(body) {
+		return string(body), true
+	}
+	var value string
+	return value, json.Unmarshal(raw, &value) == nil
+}
+
+func plain(body []byte) bool {
+	for _, c := range body {
+		if c == '\\' || c >= 0x80 {
+			return false
+		}
+	}
+	return true
+}
+
+func kindOf(first byte) string {
+	switch first {
+	case '{':
+		return "an object"
+	case '[':
+		return "an array"
+	case '"':
+		return "a string"
+	case 't', 'f':
+		return "a boolean"
+	case 'n':
+		return "null"
+	default:
+		return "a number"
+	}
+}
+
+// unmarshalFault says where a value does not fit the caller's type. encoding/json's own text quotes
+// numbers.
+func unmarshalFault(field string, err error) error {
+	fault := &FieldError{Field: field, Problem: "does not decode as the type asked for", cause: err}
+	var typ *json.UnmarshalTypeError
+	var syntax *json.SyntaxError
+	switch {
+	case errors.As(err, &typ):
+		if typ.Field != "" {
+			fault.Field += "." + typ.Field
+		}
+		kind, _, _ := strings.Cut(typ.Value, " ")
+		fault.Problem = "is of the JSON type " + kind + ", which does not fit " + typ.Type.String()
+	case errors.As(err, &syntax):
+		fault.Problem = "is not JSON"
+	}
+	return fault
+}
