@@ -11,9 +11,7 @@ import (
 	"github.com/tailrace-go/tailrace/bus/bustest"
 )
 
-// newProducer returns a sarama producer that waits for every answer and does not retry.
-func newProducer(t testing.TB, broker *bustest.Broker) sarama.SyncProducer {
-	t.Helper()
+func newSaramaConfig() *sarama.Config {
 	cfg := sarama.NewConfig()
 	cfg.Version = sarama.V2_8_0_0
 	cfg.Producer.Return.Successes = true
@@ -21,7 +19,15 @@ func newProducer(t testing.TB, broker *bustest.Broker) sarama.SyncProducer {
 	cfg.Producer.Retry.Max = 0
 	cfg.Producer.Partitioner = sarama.NewManualPartitioner
 	cfg.Metadata.Retry.Max = 0
-	producer, err := sarama.NewSyncProducer(broker.Brokers(), cfg)
+	cfg.Metadata.Full = false
+	cfg.Net.ReadTimeout = time.Second
+	return cfg
+}
+
+// newProducer returns a sarama producer that waits for every answer and does not retry.
+func newProducer(t testing.TB, broker *bustest.Broker) sarama.SyncProducer {
+	t.Helper()
+	producer, err := sarama.NewSyncProducer(broker.Brokers(), newSaramaConfig())
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = producer.Close() })
 	return producer
