@@ -1,0 +1,59 @@
+package outbox
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+)
+
+var (
+	// ErrNoTable: the outbox table, or the forwarder's state table beside it, is not there.
+	ErrNoTable = errors.New("outbox: the table does not exist")
+	// ErrNotMigrated: the table is there, but lacks what a migration adds.
+	ErrNotMigrated = errors.New("outbox: the table is not up to date")
+	// ErrShape: the table has a column, a default or a sequence that the outbox cannot work with.
+	ErrShape = errors.New("outbox: the table's shape does not fit")
+	// ErrServer: the server is too old or is in recovery.
+	ErrServer = errors.New("outbox: the server cannot hold an outbox")
+	// ErrDuplicate: an event with this id was written for this topic before.
+	ErrDuplicate = errors.New("outbox: duplicate event id")
+	// ErrRowsOpen: the transaction's connection is still busy with a query.
+	ErrRowsOpen = errors.New("outbox: a query's rows are still open on this transaction")
+	// ErrMessage: a message cannot be stored as a row.
+	ErrMessage = errors.New("outbox: the message cannot be stored")
+)
+
+const (
+	stateUniqueViolation  = "23505"
+	stateLockNotAvailable = "55P03"
+	stateDeadlock         = "40P01"
+	stateQueryCanceled    = "57014"
+	stateUndefinedTable   = "42P01"
+	stateUndefinedColumn  = "42703"
+)
+
+// sqlState returns the error's SQLSTATE as lib/pq and pgx both tell it, "" if it has none.
+func sqlState(err error) string {
+	var coded interface{ SQLState() string }
+	if errors.As(err, &coded) {
+		return coded.SQLState()
+	}
+	return ""
+}
+
+// explainWrite says what a failed INSERT means and what to do about it.
+func explainWrite(t table, err error) error {
+	switch sqlState(err) {
+	case stateUniqueViolation:
+		return fmt.Errorf("%w: it is in %s already, and the transaction is aborted now: publish under a new id, or use Republish to write the same event again on purpose: %w", ErrDuplicate, t.quoted(), err)
+	case stateUndefinedTable:
+		return fmt.Errorf("%w: %s: create it with `tailrace migrate`: %w", ErrNoTable, t.quoted(), err)
+	case stateUndefinedColumn:
+		return fmt.Errorf("%w: %s: bring it up to date with `tailrace migrate`: %w", ErrNotMigrated, t.quoted(), err)
+	}
+	// lib/pq has no SQLSTATE for this: the request never left.
+	if strings.Contains(err.Error(), "already a query being processed") {
+		return fmt.Errorf("%w: read them to the end or close them before publishing: %w", ErrRowsOpen, err)
+	}
+	return fmt.Errorf("outbox: write to %s: %w", t.quoted(), err)
+}

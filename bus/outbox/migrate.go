@@ -1,0 +1,268 @@
+package outbox
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"time"
+
+	"github.com/pressly/goose/v3"
+	"github.com/pressly/goose/v3/database"
+)
+
+// DefaultLockTimeout is how long a migration waits for a lock that stops the table's writers. Writers
+// queue behind the wait, so it is what they may notice.
+const DefaultLockTimeout = 50 * time.Millisecond
+
+// MigrateConfig is how [Migrate] goes about it. The zero value is fit for production.
+type MigrateConfig struct {
+	// Table is the outbox table, "table" or "schema.table". Default: [DefaultTable].
+	Table string
+	// Rewrite also does what stops publishers for as long as it takes, or what their code may depend
+	// on: it widens the ids of a table of any size (about 4 s a million rows) and drops a UNIQUE
+	// (event_id) that the unique (event_id, topic) replaces.
+	Rewrite bool
+	// LockTimeout bounds each wait for a lock that stops the table's writers; what does not get it in
+	// time is tried again later. Default: [DefaultLockTimeout].
+	LockTimeout time.Duration
+	// Logger tells what is done and what is waited for. Default: nothing is logged.
+	Logger *slog.Logger
+}
+
+func (c MigrateConfig) complete() (MigrateConfig, table, error) {
+	t, err := parseTable(c.Table)
+	faults := []error{err}
+	if c.LockTimeout < 0 || c.LockTimeout > 0 && c.LockTimeout < time.Millisecond {
+		faults = append(faults, fmt.Errorf("outbox: MigrateConfig.LockTimeout is %s: at least 1ms, or 0 for %s", c.LockTimeout, DefaultLockTimeout))
+	}
+	if c.LockTimeout == 0 {
+		c.LockTimeout = DefaultLockTimeout
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	return c, t, errors.Join(faults...)
+}
+
+// Report says what [Migrate] did and what it left.
+type Report struct {
+	// Table is the table's name with its schema, quoted as in SQL.
+	Table string
+	// From and To are the versions before and after; From is 0 for a table that was never migrated.
+	From, To int64
+	// Created is true when there was no table before.
+	Created bool
+	// Rewritten says what was done beyond the versions, one sentence each.
+	Rewritten []string
+	// Postponed says what waits for MigrateConfig.Rewrite, and why.
+	Postponed []string
+	// Warnings says what the operator should know of, such as an index that slows the forwarder.
+	Warnings []string
+}
+
+// Migrate creates the outbox table, or brings the one that is there up to date with its rows. Any
+// number of processes may call it at once; one works, the others wait. Publishers go on writing: no
+// step holds a lock that stops them for longer than LockTimeout plus a moment, unless Rewrite is set.
+//
+// It needs one connection of db, and ctx is what bounds it: a step that cannot get its lock is tried
+// again until ctx ends, and CREATE INDEX CONCURRENTLY waits for every transaction that is open in the
+// database. What was done until then stays, and the next call goes on from there.
+//
+// errors.Is(err, [ErrShape]) is a table that no migration mends; the text names each fault's cure.
+// errors.Is(err, [ErrServer]) is a standby, or PostgreSQL before 14.
+func Migrate(ctx context.Context, db *sql.DB, config MigrateConfig) (Report, error) {
+	config, t, err := config.complete()
+	if err != nil {
+		return Report{}, err
+	}
+	if db == nil {
+		return Report{}, errors.New("outbox: Migrate needs a database")
+	}
+	m := &migrator{db: db, config: config, table: t}
+	pause := 20 * time.Millisecond
+	for {
+		err := m.run(ctx)
+		if err == nil || !retryable(err) {
+			return m.report, err
+		}
+		config.Logger.InfoContext(ctx, "outbox migration waits for a lock and tries again", "table", m.table.quoted(), "error", err, "pause", pause)
+		if err := wait(ctx, pause); err != nil {
+			return m.report, fmt.Errorf("outbox: migrate %s: %w", m.table.quoted(), err)
+		}
+		pause = min(2*pause, time.Second)
+	}
+}
+
+type migrator struct {
+	db     *sql.DB
+	config MigrateConfig
+	table  table
+	report Report
+}
+
+// run does all that is still to do. It begins by looking, so that it can be called again after any
+// error.
+func (m *migrator) run(ctx context.Context) error {
+	// A retry reports what was there when the call began.
+	first := m.report
+	m.report = Report{}
+	if err := checkServer(ctx, m.db); err != nil {
+		return err
+	}
+	t, exists, err := resolve(ctx, m.db, m.table)
+	if err != nil {
+		return err
+	}
+	m.table = t
+	m.report.Table, m.report.Created = t.quoted(), !exists
+	if err := m.locked(ctx, m.prepare); err != nil {
+		return err
+	}
+	if first.Table != "" {
+		m.report.Created, m.report.From = first.Created, first.From
+	}
+	if err := m.apply(ctx); err != nil {
+		return err
+	}
+	return m.locked(ctx, func(ctx context.Context, conn *sql.Conn) error {
+		if err := m.finish(ctx, conn); err != nil {
+			return err
+		}
+		s, err := inspect(ctx, conn, m.table)
+		if err != nil {
+			return err
+		}
+		for _, name := range s.slowIndexes() {
+			m.report.Warnings = append(m.report.Warnings, fmt.Sprintf(
+				"index %s names processed_at, which makes marking events as processed about three times slower: drop it if nothing needs it", name))
+		}
+		return nil
+	})
+}
+
+// prepare looks at what is there, refuses what cannot be mended and makes the version table.
+func (m *migrator) prepare(ctx context.Context, conn *sql.Conn) error {
+	t := m.table
+	s, err := inspect(ctx, conn, t)
+	switch {
+	case errors.Is(err, ErrNoTable):
+	case err != nil:
+		return err
+	default:
+		if err := s.faults(t); err != nil {
+			return err
+		}
+	}
+	store, err := newVersionStore(t)
+	if err != nil {
+		return err
+	}
+	there, err := store.TableExists(ctx, conn)
+	if err != nil {
+		return fmt.Errorf("outbox: look for %s: %w", t.versionTable(), err)
+	}
+	if there {
+		m.report.From, err = store.GetLatestVersion(ctx, conn)
+		if err != nil {
+			return fmt.Errorf("outbox: read %s: %w", t.versionTable(), err)
+		}
+		return nil
+	}
+	tx, err := conn.BeginTx(ctx, nil)
+	if err != nil {
+		return fmt.Errorf("outbox: create %s: %w", t.versionTable(), err)
+	}
+	defer func() { _ = tx.Rollback() }()
+	if err := store.CreateVersionTable(ctx, tx); err != nil {
+		return fmt.Errorf("outbox: create %s: %w", t.versionTable(), err)
+	}
+	if err := store.Insert(ctx, tx, database.InsertRequest{Version: 0}); err != nil {
+		return fmt.Errorf("outbox: write to %s: %w", t.versionTable(), err)
+	}
+	if err := tx.Commit(); err != nil {
+		return fmt.Errorf("outbox: create %s: %w", t.versionTable(), err)
+	}
+	return nil
+}
+
+// apply runs the versions that are missing. When all are recorded and something is missing none the
+// less (an index that a reindexing left invalid, a table restored in part), it runs them again: each
+// may be.
+func (m *migrator) apply(ctx context.Context) error {
+	provider, err := m.provider()
+	if err != nil {
+		return err
+	}
+	results, err := provider.Up(ctx)
+	if err != nil {
+		return fmt.Errorf("outbox: migrate %s: %w", m.table.quoted(), err)
+	}
+	for _, result := range results {
+		m.config.Logger.InfoContext(ctx, "outbox migration applied", "table", m.table.quoted(), "version", result.Source.Version,
+			"file", result.Source.Path, "duration", result.Duration)
+	}
+	if m.report.To, err = provider.GetDBVersion(ctx); err != nil {
+		return fmt.Errorf("outbox: read the version of %s: %w", m.table.quoted(), err)
+	}
+	s, err := inspect(ctx, m.db, m.table)
+	if err != nil && !errors.Is(err, ErrNoTable) {
+		return err
+	}
+	if err == nil && len(s.pendingWork(m.table)) == 0 {
+		return nil
+	}
+	again, err := m.provider(goose.WithDisableVersioning(true))
+	if err != nil {
+		return err
+	}
+	if _, err := again.Up(ctx); err != nil {
+		return fmt.Errorf("outbox: mend %s: %w", m.table.quoted(), err)
+	}
+	if s, err = inspect(ctx, m.db, m.table); err != nil {
+		return err
+	}
+	if work := s.pendingWork(m.table); len(work) > 0 {
+		return fmt.Errorf("%w: %s still lacks %v", ErrNotMigrated, m.table.quoted(), work)
+	}
+	m.report.Rewritten = append(m.report.Rewritten, "mended what an earlier run or another hand left undone")
+	return nil
+}
+
+func (m *migrator) provider(options ...goose.ProviderOption) (*goose.Provider, error) {
+	store, err := newVersionStore(m.table)
+	if err != nil {
+		return nil, err
+	}
+	provider, err := goose.NewProvider(goose.DialectCustom, m.db, newMigrationFS(m.table, m.config.LockTimeout), append(options,
+		goose.WithStore(store), goose.WithSessionLocker(m.sessionLocker()), goose.WithDisableGlobalRegistry(true),
+		goose.WithSlog(slog.New(slog.NewTextHandler(io.Discard, nil))))...)
+	if err != nil {
+		return nil, fmt.Errorf("outbox: load the migrations: %w", err)
+	}
+	return provider, nil
+}
+
+// retryable reports whether the error is a lock that could not be had in time.
+func retryable(err error) bool {
+	switch sqlState(err) {
+	case stateLockNotAvailable, stateDeadlock:
+		return true
+	}
+	return false
+}
+
+// wait sleeps for about d.
+func wait(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d/2 + rand.N(d))
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-timer.C:
+		return nil
+	}
+}

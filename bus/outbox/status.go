@@ -1,0 +1,133 @@
+package outbox
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+	"time"
+)
+
+// countLimit bounds how many rows are counted for a status.
+const countLimit = 1_000_000
+
+// TableStatus is what an operator asks about an outbox table.
+type TableStatus struct {
+	// Table is the table's name with its schema, quoted as in SQL.
+	Table string
+	// Version is the last applied migration, 0 if none was; Latest is the newest there is.
+	Version, Latest int64
+	// Missing says what a migration has still to make.
+	Missing []string
+	// Rows is the server's own estimate of all rows, as of the last vacuum or analyze.
+	Rows int64
+	// Pending counts the rows that wait to be delivered, Dead those that spent their attempts. They are
+	// counted above the forwarder's low-water mark and up to 1,000,000.
+	Pending, Dead int64
+	// OldestPending is how long the oldest pending row has waited, 0 if there is none.
+	OldestPending time.Duration
+	// LastID is the highest id given out, MaxID the highest that column and sequence can give.
+	LastID, MaxID int64
+	// Postponed says what waits for `tailrace migrate --rewrite`, Warnings what slows the forwarder.
+	Postponed, Warnings []string
+}
+
+// Headroom is the share of ids that are still to be given out, from 0 to 1.
+func (s TableStatus) Headroom() float64 {
+	if s.MaxID <= 0 {
+		return 0
+	}
+	return 1 - float64(s.LastID)/float64(s.MaxID)
+}
+
+// Status looks at an outbox table. Empty means [DefaultTable]. A table that is not there is
+// [ErrNoTable]; one that needs a migration is not an error here.
+func Status(ctx context.Context, db *sql.DB, tableName string) (TableStatus, error) {
+	t, err := parseTable(tableName)
+	if err != nil {
+		return TableStatus{}, err
+	}
+	t, exists, err := resolve(ctx, db, t)
+	if err != nil {
+		return TableStatus{}, err
+	}
+	status := TableStatus{Table: t.quoted()}
+	if !exists {
+		return status, fmt.Errorf("%w: %s: create it with `tailrace migrate`", ErrNoTable, t.quoted())
+	}
+	s, err := inspect(ctx, db, t)
+	if err != nil {
+		return status, err
+	}
+	status.Rows, status.Missing = s.rows, s.pendingWork(t)
+	if err := status.versions(ctx, db, t); err != nil {
+		return status, err
+	}
+	status.MaxID = maxOf(s.columns["id"].typ)
+	for _, q := range s.sequences {
+		status.LastID, status.MaxID = max(status.LastID, q.last), min(status.MaxID, q.max)
+	}
+	if s.narrow() {
+		status.Postponed = append(status.Postponed, fmt.Sprintf("ids end at %d: `tailrace migrate --rewrite` widens them", status.MaxID))
+	}
+	if old := s.eventIDOnly(); len(old) > 0 {
+		status.Postponed = append(status.Postponed, fmt.Sprintf("an event id may be written only once for all topics (%s): `tailrace migrate --rewrite` lifts that", old[0].name))
+	}
+	for _, name := range s.slowIndexes() {
+		status.Warnings = append(status.Warnings, fmt.Sprintf("index %s names processed_at, which makes marking events as processed about three times slower", name))
+	}
+	return status, status.count(ctx, db, t, s)
+}
+
+func (s *TableStatus) versions(ctx context.Context, db *sql.DB, t table) error {
+	migrations, err := loadMigrations(t, DefaultLockTimeout)
+	if err != nil {
+		return err
+	}
+	s.Latest = migrations[len(migrations)-1].version
+	store, err := newVersionStore(t)
+	if err != nil {
+		return err
+	}
+	there, err := store.TableExists(ctx, db)
+	if err == nil && there {
+		s.Version, err = store.GetLatestVersion(ctx, db)
+	}
+	if err != nil {
+		return fmt.Errorf("outbox: read the version of %s: %w", t.quoted(), err)
+	}
+	return nil
+}
+
+func (s *TableStatus) count(ctx context.Context, db *sql.DB, t table, have shape) error {
+	var lowWater int64
+	if have.state {
+		err := db.QueryRowContext(ctx, `SELECT low_water FROM `+t.stateTable()).Scan(&lowWater)
+		if err != nil && !errors.Is(err, sql.ErrNoRows) {
+			return fmt.Errorf("outbox: read %s: %w", t.stateTable(), err)
+		}
+	}
+	var oldest sql.NullFloat64
+	err := db.QueryRowContext(ctx, `SELECT count(*) FILTER (WHERE alive), count(*) FILTER (WHERE NOT alive),
+			extract(epoch FROM now() - min(created_at) FILTER (WHERE alive))::float8
+		FROM (SELECT retry_count < max_retries AS alive, created_at FROM `+t.quoted()+`
+			WHERE processed_at IS NULL AND (id > $1 OR retry_count > 0) LIMIT `+strconv.Itoa(countLimit)+`) waiting`,
+		lowWater).Scan(&s.Pending, &s.Dead, &oldest)
+	if err != nil {
+		return fmt.Errorf("outbox: count the rows of %s: %w", t.quoted(), err)
+	}
+	s.OldestPending = time.Duration(oldest.Float64 * float64(time.Second))
+	return nil
+}
+
+func maxOf(typ string) int64 {
+	switch typ {
+	case "int2":
+		return math.MaxInt16
+	case "int4":
+		return math.MaxInt32
+	}
+	return math.MaxInt64
+}

@@ -1,0 +1,142 @@
+package outbox
+
+import (
+	"context"
+	stdsql "database/sql"
+	"errors"
+	"fmt"
+
+	"github.com/ThreeDotsLabs/watermill"
+	"github.com/ThreeDotsLabs/watermill-sql/v3/pkg/sql"
+	"github.com/ThreeDotsLabs/watermill/message"
+)
+
+// WriterConfig is where and how a [Writer] writes.
+type WriterConfig struct {
+	// DB is the database of the outbox table, for events that are written on their own. Without it,
+	// every call needs a transaction.
+	DB *stdsql.DB
+	// Table is the outbox table, "table" or "schema.table". Default: [DefaultTable].
+	Table string
+	// MaxRetries is how often delivery is tried before an event is dead. Default: 0, which leaves it to
+	// the table (3).
+	MaxRetries int
+	// Logger traces statements. Default: none. It is Watermill's, which logs arguments at trace level.
+	Logger watermill.LoggerAdapter
+}
+
+// Writer writes events to the outbox through Watermill's sql.Publisher: any number of messages, of any
+// topics, in one statement. It is safe for concurrent use, and it is a [message.Publisher] that writes
+// outside any transaction.
+//
+// Errors: errors.Is(err, [ErrDuplicate]) for an event id that is there already, [ErrMessage] for a
+// message that cannot be stored, [ErrRowsOpen] for a transaction that is still reading, [ErrNoTable]
+// and [ErrNotMigrated] for a table that is missing or old. After an error from the server the caller's
+// transaction is aborted. An error of the context stays visible to errors.Is.
+type Writer struct {
+	db     *stdsql.DB
+	table  table
+	config WriterConfig
+}
+
+var _ message.Publisher = (*Writer)(nil)
+
+// NewWriter checks the configuration; it does not ask the database.
+func NewWriter(config WriterConfig) (*Writer, error) {
+	t, err := parseTable(config.Table)
+	faults := []error{err}
+	if config.MaxRetries < 0 || config.MaxRetries > 1<<30 {
+		faults = append(faults, fmt.Errorf("outbox: WriterConfig.MaxRetries is %d: at least 1, or 0 for the table's default", config.MaxRetries))
+	}
+	if err := errors.Join(faults...); err != nil {
+		return nil, err
+	}
+	return &Writer{db: config.DB, table: t, config: config}, nil
+}
+
+// Write writes msgs, in order, as part of tx; topics[i] is the destination of msgs[i]. A nil tx writes
+// them on their own. No messages is no statement. The transaction is the caller's to commit.
+func (w *Writer) Write(ctx context.Context, tx *stdsql.Tx, topics []string, msgs []*message.Message) error {
+	_, err := w.insert(ctx, tx, topics, msgs, false)
+	return err
+}
+
+// Republish is Write for events that may be there already: those that are stay as they are, pending or
+// processed, and are not sent again. It returns how many were written.
+func (w *Writer) Republish(ctx context.Context, tx *stdsql.Tx, topics []string, msgs []*message.Message) (int64, error) {
+	return w.insert(ctx, tx, topics, msgs, true)
+}
+
+// Publish implements [message.Publisher]: it writes msgs on their own, not in a transaction, under the
+// context of the first message.
+func (w *Writer) Publish(topic string, msgs ...*message.Message) error {
+	if len(msgs) == 0 {
+		return nil
+	}
+	topics := make([]string, len(msgs))
+	for i := range topics {
+		topics[i] = topic
+	}
+	ctx := context.Background()
+	if msgs[0] != nil {
+		ctx = msgs[0].Context()
+	}
+	return w.Write(ctx, nil, topics, msgs)
+}
+
+// Close implements [message.Publisher]. The database is the caller's and stays open.
+func (w *Writer) Close() error { return nil }
+
+func (w *Writer) insert(ctx context.Context, tx *stdsql.Tx, topics []string, msgs []*message.Message, ignore bool) (int64, error) {
+	if len(msgs) != len(topics) {
+		return 0, fmt.Errorf("outbox: %d messages, but %d topics: give each message one", len(msgs), len(topics))
+	}
+	if len(msgs) == 0 {
+		return 0, nil
+	}
+	bound := &boundExecutor{ctx: ctx}
+	switch {
+	case tx != nil:
+		bound.ContextExecutor = tx
+	case w.db != nil:
+		bound.ContextExecutor = w.db
+	default:
+		return 0, errors.New("outbox: the writer has no database of its own: pass a transaction, or set WriterConfig.DB")
+	}
+	publisher, err := sql.NewPublisher(bound, sql.PublisherConfig{SchemaAdapter: SchemaAdapter{
+		Table: w.config.Table, MaxRetries: w.config.MaxRetries, IgnoreDuplicates: ignore, topics: topics,
+	}}, w.config.Logger)
+	if err != nil {
+		return 0, fmt.Errorf("outbox: %w", err)
+	}
+	err = publisher.Publish(topics[0], msgs...)
+	switch {
+	case err == nil:
+		return bound.written, nil
+	case bound.err != nil:
+		return 0, explainWrite(w.table, bound.err)
+	}
+	return 0, fmt.Errorf("outbox: %w", err)
+}
+
+// boundExecutor gives sql.Publisher, which uses context.Background, the caller's context, and keeps
+// what it drops: the number of rows, and the server's error as it was.
+type boundExecutor struct {
+	sql.ContextExecutor
+	ctx     context.Context
+	written int64
+	err     error
+}
+
+func (b *boundExecutor) ExecContext(_ context.Context, query string, args ...any) (stdsql.Result, error) {
+	result, err := b.ContextExecutor.ExecContext(b.ctx, query, args...)
+	if err != nil {
+		b.err = err
+		return nil, err
+	}
+	b.written, err = result.RowsAffected()
+	if err != nil {
+		b.written = 0
+	}
+	return result, nil
+}
