@@ -1,0 +1,65 @@
+package kafka
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/IBM/sarama"
+)
+
+const (
+	maxMessageBytes = "max.message.bytes"
+	// assumedLimit bounds batches of a topic whose limit is not known, below Kafka's default of 1,048,588.
+	assumedLimit = 1_000_000
+	limitPause   = time.Second
+)
+
+// batchBytes is what the topic takes as one batch.
+func (t *topic) batchBytes() int {
+	if t.limit > 0 {
+		return t.limit
+	}
+	return assumedLimit
+}
+
+// askLimit makes the topic's limit due, unless it was just asked for. s.mu is held.
+func (s *Sender) askLimit(t *topic) {
+	if t.limitDue || time.Since(t.limitAsked) < limitPause {
+		return
+	}
+	t.limitDue = true
+	s.wakeControl()
+}
+
+// askLimits reads max.message.bytes. A client that may not describe topics does without.
+func (s *Sender) askLimits(conn *sarama.Broker, names []string) error {
+	request := &sarama.DescribeConfigsRequest{Version: 1}
+	for _, name := range names {
+		request.Resources = append(request.Resources, &sarama.ConfigResource{
+			Type: sarama.TopicResource, Name: name, ConfigNames: []string{maxMessageBytes},
+		})
+	}
+	response, err := conn.DescribeConfigs(request)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, name := range names {
+		if t := s.topics[name]; t != nil {
+			t.limitDue, t.limitAsked = false, time.Now()
+		}
+	}
+	if err != nil {
+		return connError{err}
+	}
+	for _, resource := range response.Resources {
+		t := s.topics[resource.Name]
+		if t == nil || resource.ErrorCode != int16(sarama.ErrNoError) {
+			continue
+		}
+		for _, config := range resource.Configs {
+			if limit, err := strconv.Atoi(config.Value); err == nil && config.Name == maxMessageBytes && limit > 0 {
+				t.limit = limit
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,188 @@
+package kafka
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/tailrace-go/tailrace/bus/delivery"
+)
+
+// topic is what the sender knows of a topic. Its fields are guarded by the sender's lock.
+type topic struct {
+	name    string
+	lanes   []*lane // by partition
+	state   topicState
+	frozen  bool    // reports of its pending records are being made
+	pending []entry // that have no lane yet
+	count   int32   // partitions, by the newest metadata
+
+	askAt        time.Time // when metadata is due; zero: not
+	askTries     int
+	known        bool // it has existed, or its creation was acknowledged
+	missingSince time.Time
+	created      bool // its creation was asked for since it was last missing
+
+	limit      int // max.message.bytes, 0 when not known
+	limitDue   bool
+	limitAsked time.Time
+
+	sticky     int // the lane of records without key
+	stickyLeft int
+}
+
+type topicState uint8
+
+const (
+	// topicAsking: metadata is awaited; records wait in pending.
+	topicAsking topicState = iota
+	// topicReady: records go to their lanes.
+	topicReady
+	// topicDraining: it has more partitions than lanes. Keys move between partitions, so records wait in
+	// pending until every lane is empty.
+	topicDraining
+)
+
+// topic returns the topic of that name, new or old. s.mu is held.
+func (s *Sender) topic(name string) *topic {
+	t := s.topics[name]
+	if t == nil {
+		t = &topic{name: name}
+		s.topics[name] = t
+	}
+	return t
+}
+
+// stickyRecords without key go to one partition before the next one's turn: batches, yet all partitions.
+const stickyRecords = 256
+
+// rotate moves records without key on to the next partition that is not in trouble.
+func (t *topic) rotate() {
+	t.stickyLeft = stickyRecords
+	for range t.lanes {
+		t.sticky = (t.sticky + 1) % len(t.lanes)
+		if l := t.lanes[t.sticky]; l.troubled == nil && l.leader >= 0 {
+			return
+		}
+	}
+}
+
+// lane returns the lane of a record.
+func (t *topic) lane(record *delivery.Record, hash uint32) *lane {
+	if record.Key != nil {
+		return t.lanes[keyPartition(hash, int32(len(t.lanes)))] //nolint:gosec // a partition count
+	}
+	if t.stickyLeft == 0 {
+		t.rotate()
+	}
+	t.stickyLeft--
+	return t.lanes[t.sticky]
+}
+
+// setPartitions takes the number of partitions from metadata and, as soon as nothing of the topic is
+// under way, the lanes with it. s.mu is held.
+func (s *Sender) setPartitions(fx *effects, t *topic, count int32) {
+	t.count = count
+	if int(count) == len(t.lanes) {
+		t.state = topicReady
+		s.assignPending(fx, t)
+		return
+	}
+	t.state = topicDraining
+	s.settleTopic(fx, t)
+}
+
+// settleTopic gives a draining topic its new lanes once the old ones are empty. s.mu is held.
+func (s *Sender) settleTopic(fx *effects, t *topic) {
+	if t.state != topicDraining {
+		return
+	}
+	for _, l := range t.lanes {
+		if l.busy || l.head != nil || l.queue.len() > 0 {
+			return
+		}
+	}
+	if int(t.count) < len(t.lanes) {
+		t.lanes = t.lanes[:t.count] // deleted and made anew
+	}
+	for partition := int32(len(t.lanes)); partition < t.count; partition++ { //nolint:gosec // a partition count
+		t.lanes = append(t.lanes, &lane{topic: t, partition: partition, leader: -1})
+	}
+	t.sticky = 0
+	t.state = topicReady
+	if len(t.pending) > 0 {
+		s.askSoon(t) // the new lanes' leaders
+	}
+	s.assignPending(fx, t)
+}
+
+// assignPending gives the records that waited to their lanes. s.mu is held.
+func (s *Sender) assignPending(_ *effects, t *topic) {
+	if t.state != topicReady || t.frozen {
+		return
+	}
+	pending := t.pending
+	t.pending = nil
+	for _, e := range pending {
+		l := t.lane(e.record, murmur2(e.record.Key))
+		l.queue.push(e)
+		s.enqueue(l)
+	}
+}
+
+// failTopic gives everything the topic holds the same verdict, and forgets what made it usable: the next
+// record asks metadata anew. s.mu is held.
+func (s *Sender) failTopic(fx *effects, t *topic, verdict delivery.Verdict) {
+	t.state = topicAsking
+	t.known, t.created = false, false
+	t.missingSince = time.Time{}
+	t.askAt = time.Time{}
+	t.askTries = 0
+	t.limit = 0
+	s.relieveTopic(fx, t)
+	for _, l := range t.lanes {
+		s.flush(fx, l, verdict)
+	}
+	pending := t.pending
+	t.pending = nil
+	if len(pending) > 0 {
+		// What comes meanwhile must not be reported first.
+		t.frozen = true
+		fx.thaw = append(fx.thaw, t)
+		fx.reportEntries(pending, verdict)
+	} else if len(t.lanes) == 0 {
+		delete(s.topics, t.name)
+	}
+	s.config.Logger.Warn("kafka: a topic takes no records", "topic", t.name, "fault", verdict.Fault.String(), "error", verdict.Err)
+}
+
+// thaw lets go of a failed topic after its records were reported. s.mu is held.
+func (s *Sender) thaw(fx *effects, t *topic) {
+	t.frozen = false
+	s.assignPending(fx, t)
+	switch {
+	case t.state == topicAsking && len(t.pending) > 0:
+		s.wakeControl()
+	case t.state == topicAsking && len(t.lanes) == 0:
+		delete(s.topics, t.name)
+	}
+}
+
+// legalTopic says whether a topic can have this name, as org.apache.kafka.common.internals.Topic does.
+func legalTopic(name string) error {
+	switch {
+	case name == "":
+		return fmt.Errorf("a topic needs a name")
+	case name == "." || name == "..":
+		return fmt.Errorf("a topic cannot be named %q", name)
+	case len(name) > 249:
+		return fmt.Errorf("a topic's name has at most 249 characters, this one %d", len(name))
+	}
+	for _, c := range name {
+		switch {
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', c == '.', c == '_', c == '-':
+		default:
+			return fmt.Errorf("a topic's name has only letters, digits, '.', '_' and '-'")
+		}
+	}
+	return nil
+}
