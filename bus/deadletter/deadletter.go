@@ -37,6 +37,9 @@ const (
 	HeaderLastFailure = "dead_letter_last_failure"
 	// HeaderRow is the id of the outbox row, decimal.
 	HeaderRow = "dead_letter_row"
+	// HeaderOmitted is the payload's size in bytes, decimal, when the dead letter was too large for its
+	// topic and went without it. The outbox row still has the payload.
+	HeaderOmitted = "dead_letter_payload_omitted"
 )
 
 const (
@@ -57,7 +60,7 @@ const MaxReason = 1024
 func Headers() []string {
 	return []string{
 		HeaderSource, HeaderReason, HeaderTopic, HeaderPartition, HeaderOffset, HeaderKey, HeaderHandler,
-		HeaderAttempts, HeaderFirstFailure, HeaderLastFailure, HeaderRow,
+		HeaderAttempts, HeaderFirstFailure, HeaderLastFailure, HeaderRow, HeaderOmitted,
 	}
 }
 

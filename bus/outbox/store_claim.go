@@ -1,0 +1,240 @@
+package outbox
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync/atomic"
+	"time"
+)
+
+// ErrOwned is returned by [Store.Claim] while another session owns the outbox.
+var ErrOwned = errors.New("outbox: another forwarder owns this outbox; this one stands by")
+
+// Claim is the ownership of an outbox: a session advisory lock and the connection that holds it. All
+// reading is done on that connection, so that a lost lock is a failed read. It is for one goroutine,
+// except for [Claim.Valid].
+//
+// The server frees the lock when the connection ends, and ends the connection itself when it hears
+// nothing for the lease (idle_session_timeout), so that a frozen owner is replaced. The owner in turn
+// must not act once its last heartbeat is older than the lease, which is what Valid tells.
+type Claim struct {
+	store *Store
+	conn  *sql.Conn
+	pid   int
+	lease time.Duration
+
+	lastBeat atomic.Int64
+	lost     atomic.Bool
+
+	read, readAfter, fetch, pending *sql.Stmt
+	holders, mark                   string
+}
+
+// claimMargin is how much longer the server waits than the owner trusts itself, for clocks that tick
+// at different speeds and for a request that was about to leave.
+const claimMargin = 1.25
+
+var epoch = time.Now()
+
+// Claim tries once to own the outbox and never waits for the lock: a waiting session would hold back
+// vacuum and deadlock with CREATE INDEX CONCURRENTLY. It returns [ErrOwned] when another session has it.
+// Owner names this process in the state table. Lease is how long the owner trusts a heartbeat.
+func (s *Store) Claim(ctx context.Context, owner string, lease time.Duration) (_ *Claim, err error) {
+	conn, err := s.db.Conn(ctx)
+	if err != nil {
+		return nil, wrap("connect to claim the outbox", err)
+	}
+	c := &Claim{store: s, conn: conn, lease: lease}
+	defer func() {
+		if err != nil {
+			c.abandon()
+		}
+	}()
+	c.lastBeat.Store(int64(time.Since(epoch)))
+	t, exists, err := resolve(ctx, conn, s.table)
+	if err != nil {
+		return nil, wrap("find the table", err)
+	}
+	if !exists {
+		return nil, fmt.Errorf("%w: %s: create it with `tailrace migrate`", ErrNoTable, s.table.quoted())
+	}
+	var owned bool
+	if err := conn.QueryRowContext(ctx, `SELECT pg_try_advisory_lock($1), pg_backend_pid()`, t.lockKey()).Scan(&owned, &c.pid); err != nil {
+		return nil, wrap("claim the outbox", err)
+	}
+	if !owned {
+		return nil, ErrOwned
+	}
+	timeout := strconv.FormatInt(int64(float64(lease.Milliseconds())*claimMargin), 10)
+	// A parallel or JIT-compiled plan never pays for reading a thousand rows by primary key.
+	if _, err := conn.ExecContext(ctx, `SET idle_session_timeout = `+timeout+`; SET jit = off;
+		SET max_parallel_workers_per_gather = 0; SET default_transaction_isolation = 'read committed'; SET enable_seqscan = off; SET enable_bitmapscan = off`); err != nil {
+		return nil, wrap("prepare the owner's connection", err)
+	}
+	if err := c.prepare(ctx); err != nil {
+		return nil, err
+	}
+	state := s.table.stateTable()
+	if _, err := conn.ExecContext(ctx, `INSERT INTO `+state+` (id, owner, owned_since, beat_at) VALUES (1, $1, now(), now())
+		ON CONFLICT (id) DO UPDATE SET owner = $1, owned_since = now(), beat_at = now()`, owner); err != nil {
+		return nil, wrap("name the owner", err)
+	}
+	return c, nil
+}
+
+func (c *Claim) prepare(ctx context.Context) error {
+	name := c.store.table.quoted()
+	const pending = `processed_at IS NULL AND retry_count < max_retries`
+	const wait = `CASE WHEN next_attempt_at > now() THEN extract(epoch FROM next_attempt_at - now())::float8 END AS wait`
+	forward := `SELECT id, (` + pending + `) AS pending, event_id, topic, CASE WHEN ` + pending + ` THEN payload END AS payload,
+		key, headers, retry_count, max_retries, ` + wait + ` FROM ` + name
+	// One statement is one snapshot: a late commit with a lower id and the rows behind it are seen
+	// together, or the order within a key would break.
+	both := `SELECT * FROM ((SELECT late.* FROM unnest($1::bigint[], $2::bigint[]) AS gap(low, high),
+			LATERAL (` + forward + ` WHERE id BETWEEN gap.low AND gap.high AND ` + pending + ` ORDER BY id LIMIT $4) late)
+		UNION ALL (` + forward + ` WHERE id > $3 ORDER BY id LIMIT $4)) found ORDER BY id LIMIT $4`
+	for _, p := range []struct {
+		into **sql.Stmt
+		text string
+	}{
+		{&c.read, both},
+		{&c.readAfter, forward + ` WHERE id > $1 ORDER BY id LIMIT $2`},
+		{&c.fetch, forward + ` WHERE id = ANY($1) AND ` + pending + ` ORDER BY id`},
+		{&c.pending, `SELECT id, (` + pending + `) FROM ` + name + ` WHERE id > $1 AND id <= $2 ORDER BY id LIMIT $3`},
+	} {
+		stmt, err := c.conn.PrepareContext(ctx, p.text)
+		if err != nil {
+			return wrap("prepare the reader", err)
+		}
+		*p.into = stmt
+	}
+	regclass := quoteLiteral(name) + `::regclass`
+	c.holders = `SELECT DISTINCT virtualtransaction FROM pg_locks WHERE locktype = 'relation' AND mode = 'RowExclusiveLock'
+		AND pid IS DISTINCT FROM pg_backend_pid()
+		AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+		AND relation IN (SELECT ` + regclass + `::oid
+			UNION ALL SELECT relid::oid FROM pg_partition_tree(` + regclass + `)
+			UNION ALL SELECT pg_get_serial_sequence(` + quoteLiteral(name) + `, 'id')::regclass::oid
+			UNION ALL SELECT d.refobjid FROM pg_attrdef a JOIN pg_depend d ON d.classid = 'pg_attrdef'::regclass AND d.objid = a.oid
+				JOIN pg_class s ON s.oid = d.refobjid AND s.relkind = 'S' WHERE a.adrelid = ` + regclass + `)`
+	c.mark = `UPDATE ` + c.store.table.stateTable() + ` SET low_water = $1, beat_at = now() WHERE id = 1`
+	return nil
+}
+
+// Valid reports whether the owner may still act: the last heartbeat is younger than the lease and the
+// connection has not failed. It is safe for concurrent use and does not ask the server.
+func (c *Claim) Valid() bool {
+	return !c.lost.Load() && int64(time.Since(epoch))-c.lastBeat.Load() < int64(c.lease)
+}
+
+// PID is the server process that holds the lock.
+func (c *Claim) PID() int { return c.pid }
+
+// Beat tells the server that the owner lives. Every other call does, too.
+func (c *Claim) Beat(ctx context.Context) error {
+	return c.do("beat", func() error {
+		_, err := c.conn.ExecContext(ctx, `SELECT 1`)
+		return err
+	})
+}
+
+// do runs one statement. Its start is the heartbeat once it succeeded: the server's own idle time
+// began later than that.
+func (c *Claim) do(what string, statement func() error) error {
+	if c.lost.Load() {
+		return fmt.Errorf("outbox: %s: the claim on the outbox is lost", what)
+	}
+	start := int64(time.Since(epoch))
+	if err := statement(); err != nil {
+		c.lost.Store(true)
+		return wrap(what, err)
+	}
+	c.lastBeat.Store(start)
+	return nil
+}
+
+// Start returns the low-water mark: every row at or below it was settled, or is for [Claim.Unsettled]
+// to find. When the sequence stands below the stored mark (ids went backwards: a restore, a failover,
+// a crash under asynchronous commit), the sequence counts.
+func (c *Claim) Start(ctx context.Context) (lowWater int64, err error) {
+	err = c.do("read the low-water mark", func() error {
+		return c.conn.QueryRowContext(ctx, `SELECT low_water FROM `+c.store.table.stateTable()+` WHERE id = 1`).Scan(&lowWater)
+	})
+	if err != nil {
+		return 0, err
+	}
+	issued, err := c.Issued(ctx)
+	return min(lowWater, issued), err
+}
+
+// Issued returns the highest id the table's sequence has given out, 0 for none.
+func (c *Claim) Issued(ctx context.Context) (id int64, err error) {
+	err = c.do("read the sequence", func() error {
+		var sequence sql.NullString
+		name := c.store.table.quoted()
+		if err := c.conn.QueryRowContext(ctx, `SELECT coalesce(pg_get_serial_sequence($1, 'id'), (SELECT d.refobjid::regclass::text
+			FROM pg_attrdef a JOIN pg_depend d ON d.classid = 'pg_attrdef'::regclass AND d.objid = a.oid
+			JOIN pg_class s ON s.oid = d.refobjid AND s.relkind = 'S' WHERE a.adrelid = $1::regclass LIMIT 1))`, name).Scan(&sequence); err != nil {
+			return err
+		}
+		if !sequence.Valid {
+			return fmt.Errorf("column id of %s has no sequence: give it one with ALTER TABLE … ALTER id ADD GENERATED BY DEFAULT AS IDENTITY", name)
+		}
+		return c.conn.QueryRowContext(ctx, `SELECT CASE WHEN is_called THEN last_value ELSE last_value - 1 END FROM `+sequence.String).Scan(&id)
+	})
+	return id, err
+}
+
+// Mark stores the low-water mark for the next owner.
+func (c *Claim) Mark(ctx context.Context, lowWater int64) error {
+	return c.do("store the low-water mark", func() error {
+		_, err := c.conn.ExecContext(ctx, c.mark, lowWater)
+		return err
+	})
+}
+
+// Holders returns the transactions that may still write rows with ids already given out: those that
+// hold RowExclusiveLock on the table, its partitions or its sequence. They are named by virtual
+// transaction id, since a prepared transaction has no process.
+func (c *Claim) Holders(ctx context.Context) (map[string]struct{}, error) {
+	holders := map[string]struct{}{}
+	err := c.do("read who writes to the outbox", func() error {
+		rows, err := c.conn.QueryContext(ctx, c.holders)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = rows.Close() }()
+		for rows.Next() {
+			var vxid string
+			if err := rows.Scan(&vxid); err != nil {
+				return err
+			}
+			holders[vxid] = struct{}{}
+		}
+		return rows.Err()
+	})
+	return holders, err
+}
+
+// Release gives the lock back and returns the connection's resources. It is safe after a loss.
+func (c *Claim) Release(ctx context.Context) error {
+	defer c.abandon()
+	if c.lost.Load() {
+		return nil
+	}
+	return c.do("release the outbox", func() error {
+		_, err := c.conn.ExecContext(ctx, `UPDATE `+c.store.table.stateTable()+` SET owner = NULL, owned_since = NULL WHERE id = 1`)
+		return err
+	})
+}
+
+// abandon closes the connection for good: back in the pool it would still hold the lock and its
+// settings.
+func (c *Claim) abandon() {
+	c.lost.Store(true)
+	_ = c.conn.Raw(func(any) error { return errDiscard })
+	_ = c.conn.Close()
+}

@@ -1,0 +1,152 @@
+package outbox
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"time"
+
+	"github.com/lib/pq"
+)
+
+// errDiscard makes database/sql close a connection instead of keeping it.
+var errDiscard = driver.ErrBadConn
+
+// Row is one row of the outbox as a forwarder reads it.
+type Row struct {
+	ID int64
+	// Pending is false for a row that is processed or dead; of such a row only the ID is set.
+	Pending bool
+	EventID string
+	Topic   string
+	Payload []byte
+	// Key is nil when the row has none.
+	Key []byte
+	// Headers is the column's JSON as it stands, nil for none.
+	Headers    []byte
+	RetryCount int
+	MaxRetries int
+	// Wait is how long the row's next attempt is still to wait, 0 when it is due.
+	Wait time.Duration
+}
+
+// Range is a range of ids, both ends included.
+type Range struct{ Low, High int64 }
+
+// Read returns, in id order and from one snapshot, up to limit rows: the pending ones within gaps, and
+// all that have an id above after, pending or not (so that a settled row is not taken for a gap). Rows
+// are appended to dst.
+func (c *Claim) Read(ctx context.Context, dst []Row, after int64, gaps []Range, limit int) ([]Row, error) {
+	err := c.do("read", func() error {
+		var rows *sql.Rows
+		var err error
+		if len(gaps) == 0 {
+			rows, err = c.readAfter.QueryContext(ctx, after, limit)
+		} else {
+			low, high := make(pq.Int64Array, len(gaps)), make(pq.Int64Array, len(gaps))
+			for i, gap := range gaps {
+				low[i], high[i] = gap.Low, gap.High
+			}
+			rows, err = c.read.QueryContext(ctx, low, high, after, limit)
+		}
+		if err != nil {
+			return err
+		}
+		dst, err = scanRows(rows, dst)
+		return err
+	})
+	return dst, err
+}
+
+// Fetch returns those of the rows that are pending, in id order, appended to dst.
+func (c *Claim) Fetch(ctx context.Context, dst []Row, ids []int64) ([]Row, error) {
+	err := c.do("fetch", func() error {
+		rows, err := c.fetch.QueryContext(ctx, pq.Int64Array(ids))
+		if err != nil {
+			return err
+		}
+		dst, err = scanRows(rows, dst)
+		return err
+	})
+	return dst, err
+}
+
+// Unsettled looks at the next limit rows with ids in (after, upTo] and returns the ids of the pending
+// ones and how far it came: upTo once there is nothing more.
+func (c *Claim) Unsettled(ctx context.Context, after, upTo int64, limit int) (ids []int64, last int64, err error) {
+	err = c.do("sweep", func() error {
+		rows, err := c.pending.QueryContext(ctx, after, upTo, limit)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = rows.Close() }()
+		seen := 0
+		for rows.Next() {
+			var pending bool
+			if err := rows.Scan(&last, &pending); err != nil {
+				return err
+			}
+			seen++
+			if pending {
+				ids = append(ids, last)
+			}
+		}
+		if seen < limit {
+			last = upTo
+		}
+		return rows.Err()
+	})
+	return ids, last, err
+}
+
+func scanRows(rows *sql.Rows, dst []Row) ([]Row, error) {
+	defer func() { _ = rows.Close() }()
+	var payload, key, headers, event, topic sql.RawBytes
+	var wait sql.NullFloat64
+	var lastTopic string
+	// The bytes of many rows share few allocations; a chunk lives until its last row is settled.
+	var arena arena
+	for rows.Next() {
+		var row Row
+		if err := rows.Scan(&row.ID, &row.Pending, &event, &topic, &payload, &key, &headers, &row.RetryCount, &row.MaxRetries, &wait); err != nil {
+			return dst, err
+		}
+		if !row.Pending {
+			dst = append(dst, Row{ID: row.ID})
+			continue
+		}
+		if string(topic) != lastTopic {
+			lastTopic = string(topic)
+		}
+		row.Topic = lastTopic
+		row.EventID = string(event)
+		row.Payload, row.Key, row.Headers = arena.copy(payload), arena.copy(key), arena.copy(headers)
+		if wait.Valid {
+			row.Wait = time.Duration(wait.Float64 * float64(time.Second))
+		}
+		dst = append(dst, row)
+	}
+	return dst, rows.Err()
+}
+
+// arena copies byte slices into blocks.
+type arena struct{ free []byte }
+
+const arenaBlock = 64 << 10
+
+// copy keeps the difference between no bytes and an empty slice.
+func (a *arena) copy(b []byte) []byte {
+	if b == nil {
+		return nil
+	}
+	if len(b) > len(a.free) {
+		if len(b) > arenaBlock/4 {
+			return append(make([]byte, 0, len(b)), b...)
+		}
+		a.free = make([]byte, arenaBlock)
+	}
+	n := copy(a.free, b)
+	out := a.free[:n:n]
+	a.free = a.free[n:]
+	return out
+}

@@ -1,0 +1,131 @@
+package forwarder
+
+import (
+	"cmp"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/tailrace-go/tailrace/bus/delivery"
+	"github.com/tailrace-go/tailrace/topics"
+)
+
+// Config says what a [Forwarder] forwards, to where, and how. DB and Sender are required; every other
+// zero value stands for its default.
+type Config struct {
+	// DB is the database that holds the outbox. The forwarder uses up to four connections: one owns the
+	// outbox and reads, the others settle and purge. The owner's must reach the server directly or
+	// through a session pooler, since a transaction pooler would lose the lock.
+	DB *sql.DB
+	// Table is the outbox table, with its schema if it is not on the search path. Default event_outbox.
+	Table string
+	// Sender carries the records: a bus/kafka Sender, or [NewPublisherSender] for any Watermill
+	// publisher. The forwarder does not close it.
+	Sender delivery.Sender
+	// DeadLetterTopic is where copies of events that spent their attempts go, complete with prefix.
+	// Default marty.dead.letter.queue.
+	DeadLetterTopic string
+	// Owner names this process in the state table and in logs. Default host:pid.
+	Owner string
+
+	// BatchSize is how many rows one statement reads at most. Default 2,000.
+	BatchSize int
+	// Window is how many rows may be on their way at once, read but not yet settled. Default 40,000.
+	Window int
+	// WindowBytes bounds the same in bytes of payloads, keys and headers. Default 64 MiB.
+	WindowBytes int64
+	// PollMin and PollMax bound the time between two reads that found nothing more to read: the former
+	// within a second of the last row, growing to the latter when idle. Default 2 ms and 50 ms.
+	PollMin, PollMax time.Duration
+
+	// Lease is how long an owner acts on its last heartbeat. A quarter more and the server frees a
+	// frozen owner's lock. Default 1.2 s.
+	Lease time.Duration
+	// StandbyPoll is how often a process that stands by tries to become the owner. Default 200 ms.
+	StandbyPoll time.Duration
+
+	// RetryMin and RetryMax bound the wait before a refused event is tried again, doubling with each
+	// attempt. Default 1 s and 5 min.
+	RetryMin, RetryMax time.Duration
+	// TopicRetryMin and TopicRetryMax bound the time between two attempts counted against the first
+	// event of each key while a topic is unknown or not authorised. Whether the topic is mended is
+	// asked far more often. Default 1 min and 15 min.
+	TopicRetryMin, TopicRetryMax time.Duration
+
+	// Retention is how long processed rows are kept. Default 7 days.
+	Retention time.Duration
+	// DeleteProcessed deletes rows instead of marking them processed; Retention then has no meaning for
+	// rows settled from then on.
+	DeleteProcessed bool
+	// PurgeInterval is the time between two purges of old processed rows. Default 1 min.
+	PurgeInterval time.Duration
+	// SweepInterval is the time between two looks for pending rows that the reader missed. Default 10 s.
+	SweepInterval time.Duration
+	// DrainTimeout bounds how long a stopping forwarder waits for what is on its way. Default 15 s.
+	DrainTimeout time.Duration
+
+	// Logger gets a line for each thing an operator acts on, never a payload. Default slog.Default().
+	Logger *slog.Logger
+	// Registerer, if set, gets the forwarder's metrics.
+	Registerer prometheus.Registerer
+
+	wake chan struct{}
+}
+
+// withDefaults returns the completed configuration, or every mistake in it.
+func (c Config) withDefaults() (Config, error) {
+	var faults []error
+	fault := func(bad bool, format string, args ...any) {
+		if bad {
+			faults = append(faults, fmt.Errorf(format, args...))
+		}
+	}
+	fault(c.DB == nil, "DB is nil: pass the *sql.DB that holds the outbox")
+	fault(c.Sender == nil, "Sender is nil: pass a kafka.Sender, or NewPublisherSender over a Watermill publisher")
+	fault(c.BatchSize < 0 || c.BatchSize > 1<<refBits, "BatchSize is %d: it must be between 1 and %d, or 0 for the default", c.BatchSize, 1<<refBits)
+	fault(c.Window < 0, "Window is %d: it must be positive, or 0 for the default", c.Window)
+	fault(c.WindowBytes < 0, "WindowBytes is %d: it must be positive, or 0 for the default", c.WindowBytes)
+	for _, d := range []struct {
+		name  string
+		value *time.Duration
+		or    time.Duration
+	}{
+		{"PollMin", &c.PollMin, 2 * time.Millisecond}, {"PollMax", &c.PollMax, 50 * time.Millisecond},
+		{"Lease", &c.Lease, 1200 * time.Millisecond}, {"StandbyPoll", &c.StandbyPoll, 200 * time.Millisecond},
+		{"RetryMin", &c.RetryMin, time.Second}, {"RetryMax", &c.RetryMax, 5 * time.Minute},
+		{"TopicRetryMin", &c.TopicRetryMin, time.Minute}, {"TopicRetryMax", &c.TopicRetryMax, 15 * time.Minute},
+		{"Retention", &c.Retention, 7 * 24 * time.Hour}, {"PurgeInterval", &c.PurgeInterval, time.Minute},
+		{"SweepInterval", &c.SweepInterval, 10 * time.Second}, {"DrainTimeout", &c.DrainTimeout, 15 * time.Second},
+	} {
+		fault(*d.value < 0, "%s is %v: it must be positive, or 0 for the default of %v", d.name, *d.value, d.or)
+		*d.value = cmp.Or(*d.value, d.or)
+	}
+	fault(c.PollMin > c.PollMax, "PollMin %v is above PollMax %v", c.PollMin, c.PollMax)
+	fault(c.RetryMin > c.RetryMax, "RetryMin %v is above RetryMax %v", c.RetryMin, c.RetryMax)
+	fault(c.TopicRetryMin > c.TopicRetryMax, "TopicRetryMin %v is above TopicRetryMax %v", c.TopicRetryMin, c.TopicRetryMax)
+	fault(c.Lease < 100*time.Millisecond, "Lease is %v: below 100ms a pause of the process would lose the outbox", c.Lease)
+	c.BatchSize = cmp.Or(c.BatchSize, 2000)
+	c.Window = cmp.Or(c.Window, 40_000)
+	c.WindowBytes = cmp.Or(c.WindowBytes, 64<<20)
+	c.DeadLetterTopic = cmp.Or(c.DeadLetterTopic, "marty.dead.letter.queue")
+	if err := topics.Check(c.DeadLetterTopic); err != nil {
+		faults = append(faults, fmt.Errorf("DeadLetterTopic: %w", err))
+	}
+	if c.Owner == "" {
+		host, _ := os.Hostname()
+		c.Owner = fmt.Sprintf("%s:%d", cmp.Or(host, "localhost"), os.Getpid())
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	c.wake = make(chan struct{}, 1)
+	if len(faults) > 0 {
+		return c, fmt.Errorf("forwarder: bad configuration: %w", errors.Join(faults...))
+	}
+	return c, nil
+}

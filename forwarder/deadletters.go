@@ -1,0 +1,88 @@
+package forwarder
+
+import (
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/tailrace-go/tailrace/bus/deadletter"
+	"github.com/tailrace-go/tailrace/bus/delivery"
+)
+
+// bury sends the copy of an event that has no attempts left to the dead letters. Its key waits for the
+// copy to be acknowledged and for the death to be committed, in this order: a crash between the two
+// makes a second copy, never none.
+func (s *session) bury(c *chunk, e *entry, reason error) {
+	k := e.key
+	h := s.hold(k, burying)
+	h.phase, h.reason = burying, reason
+	e.copy = true
+	i := int(c.index(e))
+	record := c.records[i]
+	now := deadletter.Time(time.Now())
+	headers := slices.DeleteFunc(slices.Clone(record.Headers), func(h delivery.Header) bool {
+		return slices.Contains(deadletter.Headers(), h.Key)
+	})
+	add := func(name, value string) {
+		headers = append(headers, delivery.Header{Key: name, Value: []byte(value)})
+	}
+	add(deadletter.HeaderSource, deadletter.SourceOutbox)
+	add(deadletter.HeaderReason, deadletter.Reason(reason))
+	add(deadletter.HeaderTopic, record.Topic)
+	if record.Key != nil {
+		add(deadletter.HeaderKey, string(record.Key))
+	}
+	add(deadletter.HeaderAttempts, strconv.Itoa(int(e.retries)+1))
+	add(deadletter.HeaderLastFailure, now)
+	add(deadletter.HeaderRow, strconv.FormatInt(e.id, 10))
+	c.records[i] = delivery.Record{
+		Topic: s.config.DeadLetterTopic, Key: record.Key, Value: record.Value, Headers: headers, Ref: record.Ref,
+	}
+	k.flying++
+	s.out = append(s.out, &c.records[i])
+}
+
+// buried commits the death, now that the dead-letter topic has the copy, and lets the key move on.
+func (s *session) buried(c *chunk, e *entry) {
+	k := e.key
+	s.log.Error("an event is dead: its copy is in the dead-letter topic, its row stays; mend the cause, then set retry_count = 0 to send it again",
+		"topic", e.topic.name, "event_id", e.eventID, "row", e.id, "attempts", e.retries+1, "error", k.held.reason)
+	s.metrics.dead(e.topic.name)
+	s.settler.kill(e.id, k.held.reason, func() {
+		s.finish(c, e)
+		if k.held == nil || k.held.phase != burying {
+			return
+		}
+		if !k.loose {
+			k.renew()
+		}
+		if k.topic.pause != nil {
+			k.held.phase = parked
+			if len(k.held.ids) == 0 {
+				s.release(k)
+			}
+			return
+		}
+		s.release(k)
+	})
+}
+
+// unburied keeps the key waiting when the copy could not be delivered. A copy that is itself too large
+// goes once more without its payload, which the row still has.
+func (s *session) unburied(c *chunk, e *entry, verdict delivery.Verdict) {
+	k := e.key
+	record := &c.records[c.index(e)]
+	if verdict.Fault == delivery.Refused && record.Value != nil {
+		headers := append(record.Headers, delivery.Header{Key: deadletter.HeaderOmitted, Value: []byte(strconv.Itoa(len(record.Value)))})
+		*record = delivery.Record{Topic: record.Topic, Key: record.Key, Headers: headers, Ref: record.Ref}
+		k.flying++
+		s.out = append(s.out, record)
+		return
+	}
+	wait := max(s.backoff(int(e.retries)+1), probeMin)
+	s.log.Error("the copy of a dead event could not be delivered; its key waits: create the dead-letter topic, or let this client write to it",
+		"dead_letter_topic", s.config.DeadLetterTopic, "event_id", e.eventID, "row", e.id, "retry_in", wait, "error", verdict.Err)
+	s.hold(k, waiting).add(e.id)
+	s.finish(c, e)
+	s.wake(k, time.Now().Add(wait))
+}

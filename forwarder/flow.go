@@ -1,0 +1,362 @@
+package forwarder
+
+import (
+	"container/heap"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/tailrace-go/tailrace/bus/delivery"
+	"github.com/tailrace-go/tailrace/bus/outbox"
+)
+
+// judge takes the sender's verdicts.
+func (s *session) judge() error {
+	for _, r := range s.reports.take() {
+		switch r.verdict.Fault {
+		case delivery.Delivered:
+			s.delivered(r.records)
+		case delivery.Transport:
+			// The stream was closed with the outcome unknown: the rows stay pending.
+			if !s.closing {
+				return errLease
+			}
+		default:
+			if s.closing {
+				continue
+			}
+			for _, record := range r.records {
+				c, e := s.at(record.Ref)
+				if c == nil || e.done {
+					continue
+				}
+				if err := s.undelivered(c, e, r.verdict); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// delivered settles what the broker acknowledged, and frees the keys that waited for it.
+func (s *session) delivered(records []*delivery.Record) {
+	settle := settlement{ids: make([]int64, 0, len(records)), refs: make([]int64, 0, len(records))}
+	for _, record := range records {
+		c, e := s.at(record.Ref)
+		if c == nil || e.done {
+			continue
+		}
+		k := e.key
+		k.flying--
+		if e.topic.pause != nil && !e.copy {
+			s.mended(e.topic)
+		}
+		if e.copy {
+			s.buried(c, e)
+			continue
+		}
+		settle.ids = append(settle.ids, e.id)
+		settle.refs = append(settle.refs, record.Ref)
+		if k.held != nil {
+			if e.probe {
+				s.release(k)
+			} else if k.flying == 0 {
+				s.ready(k, time.Now())
+			}
+		}
+		k.forget()
+	}
+	if len(settle.ids) > 0 {
+		s.metrics.delivered(records[0].Topic, len(settle.ids))
+		s.settler.settle(settle)
+	}
+}
+
+// undelivered takes an entry off the wire that the broker does not have.
+func (s *session) undelivered(c *chunk, e *entry, verdict delivery.Verdict) error {
+	k := e.key
+	k.flying--
+	switch {
+	case verdict.Fault == delivery.Withheld && !k.fence.Closed():
+		// Not for an earlier record's sake: the sender was not permitted to go on.
+		return errLease
+	case e.copy:
+		s.unburied(c, e, verdict)
+		return nil
+	case verdict.Fault == delivery.Topic:
+		s.pauseTopic(e.topic, verdict.Err, e.probe)
+		h := s.hold(k, parked)
+		h.add(e.id)
+		if h.phase != waiting {
+			h.phase = parked
+		}
+		s.finish(c, e)
+	case verdict.Fault == delivery.Refused:
+		if e.topic.pause != nil {
+			s.mended(e.topic)
+		}
+		s.refused(c, e, verdict.Err)
+	default:
+		s.hold(k, waiting).add(e.id)
+		s.finish(c, e)
+	}
+	if k.held != nil && k.flying == 0 {
+		s.ready(k, time.Now())
+	}
+	return nil
+}
+
+// refused counts an attempt against an event that the broker refuses for its own sake. Its key waits
+// for it; the last attempt sends a copy to the dead letters.
+func (s *session) refused(c *chunk, e *entry, reason error) {
+	k := e.key
+	if e.topic.pause != nil && e.probe {
+		s.probeAgain(e.topic, 0)
+	}
+	if k.loose {
+		k = s.alone(e.topic)
+		e.key = k
+	}
+	h := s.hold(k, waiting)
+	h.phase, h.reason = waiting, reason
+	h.until = time.Now().Add(time.Hour) // until the attempt is counted
+	attempt := int(e.retries) + 1
+	if attempt >= int(e.maxRetries) {
+		s.bury(c, e, reason)
+		return
+	}
+	h.add(e.id)
+	s.finish(c, e)
+	wait := s.backoff(attempt)
+	s.log.Warn("an event was refused; its key waits, others flow", "topic", e.topic.name, "event_id", e.eventID,
+		"row", e.id, "attempt", attempt, "max_retries", e.maxRetries, "retry_in", wait, "error", reason)
+	s.metrics.retried(e.topic.name, 1)
+	h.counting = true
+	s.settler.retry([]int64{e.id}, reason, wait, func([]int64) {
+		if k.held == h {
+			h.counting = false
+			s.wake(k, time.Now().Add(wait))
+		}
+	})
+}
+
+// backoff is the wait before an event's next attempt: doubling, with jitter.
+func (s *session) backoff(attempt int) time.Duration {
+	wait := s.config.RetryMax
+	if shift := attempt - 1; shift < 30 {
+		wait = min(wait, s.config.RetryMin<<shift)
+	}
+	return wait - time.Duration(rand.Int64N(int64(wait)/5+1))
+}
+
+// hold returns the key's hold, made in the given phase if there is none.
+func (s *session) hold(k *keyState, in phase) *hold {
+	if k.held == nil {
+		k.held = &hold{phase: in}
+	}
+	return k.held
+}
+
+// alone returns a state for a row without key that waits by itself.
+func (s *session) alone(t *topicState) *keyState {
+	k := t.lone()
+	s.lone[k] = struct{}{}
+	return k
+}
+
+// wake sets when a waiting hold is tried again.
+func (s *session) wake(k *keyState, at time.Time) {
+	k.held.phase, k.held.until = waiting, at
+	heap.Push(&s.alarms, alarm{at: at, key: k})
+}
+
+// ready has the first row of a hold read again, once its time has come and nothing of the key is on the
+// wire.
+func (s *session) ready(k *keyState, now time.Time) {
+	h := k.held
+	if h == nil || h.phase != waiting || h.counting || k.flying > 0 || h.until.After(now) {
+		return
+	}
+	if k.topic.pause != nil {
+		h.phase = parked
+		return
+	}
+	h.phase = fetching
+	s.enqueue(k)
+}
+
+// release lets a hold's rows follow, in order, behind its first one, which is done.
+func (s *session) release(k *keyState) {
+	k.held.phase, k.held.reason, k.held.bury = releasing, nil, false
+	s.enqueue(k)
+}
+
+func (s *session) enqueue(k *keyState) {
+	h := k.held
+	if len(h.ids) == 0 {
+		k.held = nil
+		delete(s.lone, k)
+		k.forget()
+		return
+	}
+	if !h.queued {
+		h.queued = true
+		s.queue = append(s.queue, k)
+	}
+}
+
+// pump has the next held rows read again, as far as there is room for them.
+func (s *session) pump() {
+	if len(s.wanted) > 0 || len(s.queue)+len(s.suspects) == 0 {
+		return
+	}
+	room := min(fetchLimit, s.config.Window-s.flying)
+	ids := make([]int64, 0, max(0, min(room, len(s.queue))))
+	for len(s.queue) > 0 && len(ids) < room {
+		k := s.queue[0]
+		s.queue = s.queue[1:]
+		h := k.held
+		if h == nil {
+			continue
+		}
+		h.queued = false
+		part := h.ids
+		switch h.phase {
+		case fetching:
+			part = part[:1]
+		case releasing:
+			part = part[:min(len(part), room-len(ids))]
+		default:
+			continue
+		}
+		for _, id := range part {
+			s.wanted[id] = k
+		}
+		ids = append(ids, part...)
+	}
+	for len(s.suspects) > 0 && len(ids) < room {
+		id := s.suspects[0]
+		s.suspects = s.suspects[1:]
+		if _, known := s.wanted[id]; !known {
+			s.wanted[id] = nil
+			ids = append(ids, id)
+		}
+	}
+	if len(ids) == 0 {
+		return
+	}
+	slices.Sort(ids)
+	s.reader.ask(ids)
+}
+
+// fetched takes held rows that were read again.
+func (s *session) fetched(f found) {
+	var c *chunk
+	if len(f.rows) > 0 {
+		c = s.chunk(f.rows)
+	}
+	var touched []*keyState
+	i := 0
+	for _, id := range f.asked {
+		k := s.wanted[id]
+		delete(s.wanted, id)
+		if k != nil && (len(touched) == 0 || touched[len(touched)-1] != k) {
+			touched = append(touched, k)
+		}
+		if i == len(f.rows) || f.rows[i].ID != id {
+			s.vanished(k, id)
+			continue
+		}
+		s.resume(c, i, &f.rows[i], k)
+		i++
+	}
+	for _, k := range touched {
+		if k.held != nil && k.held.phase == releasing {
+			s.enqueue(k)
+		}
+	}
+}
+
+// resume sends on a row that was read again, if its hold still wants it.
+func (s *session) resume(c *chunk, i int, row *outbox.Row, k *keyState) {
+	e := &c.entries[i]
+	e.id = row.ID
+	switch {
+	case k == nil:
+		s.log.Warn("found a pending row behind the reader: it was made pending again, or ids went backwards",
+			"topic", row.Topic, "event_id", row.EventID, "row", row.ID)
+		s.metrics.swept()
+		s.place(c, i, row)
+	case k.held == nil || k.held.phase != fetching && k.held.phase != releasing:
+		s.finish(c, e)
+	case k.held.phase == fetching:
+		k.held.remove(row.ID)
+		k.held.phase = probing
+		if !k.loose {
+			k.renew()
+		}
+		e.probe = true
+		if k.held.bury {
+			k.held.bury = false
+			s.identify(e, row, k)
+			c.records[i] = delivery.Record{Topic: row.Topic, Key: row.Key, Value: row.Payload, Ref: c.ref(i)}
+			c.records[i].Headers, _ = s.headers(row)
+			s.bury(c, e, k.held.reason)
+			return
+		}
+		s.send(c, i, row, k)
+	default:
+		k.held.remove(row.ID)
+		s.send(c, i, row, k)
+	}
+}
+
+// vanished takes note that a held row is pending no more: an operator settled or deleted it.
+func (s *session) vanished(k *keyState, id int64) {
+	if k == nil || k.held == nil {
+		return
+	}
+	k.held.remove(id)
+	if k.held.phase != fetching {
+		return
+	}
+	if !k.loose {
+		k.renew()
+	}
+	if k.topic.pause != nil && len(k.held.ids) > 0 {
+		k.held.phase = parked
+		s.probeAgain(k.topic, 0)
+		return
+	}
+	s.release(k)
+}
+
+// suspect queues, of the pending rows that a sweep found, those that are not in hand. They are read
+// again before they are sent: what was settled meanwhile is not pending then.
+func (s *session) suspect(ids []int64) {
+	if len(ids) == 0 {
+		return
+	}
+	unknown := make(map[int64]struct{}, len(ids))
+	for _, id := range ids {
+		unknown[id] = struct{}{}
+	}
+	for _, c := range s.chunks {
+		for id := range unknown {
+			if c.holds(id) {
+				delete(unknown, id)
+			}
+		}
+	}
+	s.holds(func(k *keyState) {
+		for _, id := range k.held.ids {
+			delete(unknown, id)
+		}
+	})
+	for _, id := range ids {
+		if _, ok := unknown[id]; ok && !slices.Contains(s.suspects, id) {
+			s.suspects = append(s.suspects, id)
+		}
+	}
+}

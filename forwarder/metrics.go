@@ -1,0 +1,139 @@
+package forwarder
+
+import (
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// metrics are the forwarder's, named by the Prometheus conventions.
+type metrics struct {
+	forwardedTotal, retriedTotal, deadTotal               *prometheus.CounterVec
+	lateTotal, sweptTotal, purgedTotal                    prometheus.Counter
+	readSeconds, settleSeconds, readRows, settleRows      prometheus.Histogram
+	inFlight, waitingRows, pausedTopics, gapCount, owning prometheus.Gauge
+	oldestSeconds                                         prometheus.Gauge
+
+	mu     sync.Mutex
+	topics map[string]string
+}
+
+// maxTopicLabels bounds the label's values: topics may be named by data.
+const maxTopicLabels = 200
+
+func newMetrics(registerer prometheus.Registerer, table string) (*metrics, error) {
+	labels := prometheus.Labels{"outbox": table}
+	var all []prometheus.Collector
+	counter := func(name, help string) prometheus.Counter {
+		c := prometheus.NewCounter(prometheus.CounterOpts{Namespace: "tailrace", Subsystem: "forwarder", Name: name, Help: help, ConstLabels: labels})
+		all = append(all, c)
+		return c
+	}
+	byTopic := func(name, help string) *prometheus.CounterVec {
+		c := prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "tailrace", Subsystem: "forwarder", Name: name, Help: help, ConstLabels: labels}, []string{"topic"})
+		all = append(all, c)
+		return c
+	}
+	gauge := func(name, help string) prometheus.Gauge {
+		g := prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "tailrace", Subsystem: "forwarder", Name: name, Help: help, ConstLabels: labels})
+		all = append(all, g)
+		return g
+	}
+	histogram := func(name, help string, buckets []float64) prometheus.Histogram {
+		h := prometheus.NewHistogram(prometheus.HistogramOpts{Namespace: "tailrace", Subsystem: "forwarder", Name: name, Help: help, ConstLabels: labels, Buckets: buckets})
+		all = append(all, h)
+		return h
+	}
+	seconds := prometheus.ExponentialBuckets(0.0005, 2, 14)
+	rows := prometheus.ExponentialBuckets(1, 4, 8)
+	m := &metrics{
+		forwardedTotal: byTopic("events_total", "Events that the broker acknowledged, by destination topic."),
+		retriedTotal:   byTopic("retries_total", "Attempts counted against events, by destination topic."),
+		deadTotal:      byTopic("dead_events_total", "Events that spent their attempts and went to the dead-letter topic, by destination topic."),
+		lateTotal:      counter("late_rows_total", "Rows found behind the reader's position, since their transaction committed after a later one."),
+		sweptTotal:     counter("swept_rows_total", "Pending rows found by the sweep: made pending again, or written behind the reader."),
+		purgedTotal:    counter("purged_rows_total", "Processed rows deleted after the retention."),
+		readSeconds:    histogram("read_duration_seconds", "Time of a read of the outbox.", seconds),
+		readRows:       histogram("read_rows", "Rows that a read of the outbox returned.", rows),
+		settleSeconds:  histogram("settle_duration_seconds", "Time of a statement that settles rows.", seconds),
+		settleRows:     histogram("settle_rows", "Rows settled by a statement.", rows),
+		inFlight:       gauge("in_flight_rows", "Rows read and not settled yet."),
+		waitingRows:    gauge("waiting_rows", "Rows that wait behind a refused event or a paused topic."),
+		pausedTopics:   gauge("paused_topics", "Topics that are unknown or not authorised."),
+		gapCount:       gauge("gaps", "Ranges of ids that were given out and not seen yet."),
+		owning:         gauge("owner", "1 while this process owns the outbox."),
+		oldestSeconds:  gauge("oldest_pending_age_seconds", "Age of the oldest row that is on its way or waits."),
+		topics:         map[string]string{},
+	}
+	if registerer == nil {
+		return m, nil
+	}
+	var faults []error
+	for _, c := range all {
+		faults = append(faults, registerer.Register(c))
+	}
+	if err := errors.Join(faults...); err != nil {
+		return nil, errors.Join(errors.New("forwarder: could not register the metrics: give each Forwarder of one table a Registerer of its own"), err)
+	}
+	return m, nil
+}
+
+// label returns the topic's label value.
+func (m *metrics) label(topic string) string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if _, known := m.topics[topic]; !known {
+		if len(m.topics) >= maxTopicLabels {
+			return "other"
+		}
+		m.topics[topic] = topic
+	}
+	return topic
+}
+
+func (m *metrics) read(rows, late, gaps int, took time.Duration) {
+	if rows > 0 {
+		m.readSeconds.Observe(took.Seconds())
+		m.readRows.Observe(float64(rows))
+	}
+	m.lateTotal.Add(float64(late))
+	m.gapCount.Set(float64(gaps))
+}
+
+func (m *metrics) settled(rows int, took time.Duration) {
+	m.settleSeconds.Observe(took.Seconds())
+	m.settleRows.Observe(float64(rows))
+}
+
+func (m *metrics) delivered(topic string, n int) {
+	m.forwardedTotal.WithLabelValues(m.label(topic)).Add(float64(n))
+}
+
+func (m *metrics) retried(topic string, n int) {
+	m.retriedTotal.WithLabelValues(m.label(topic)).Add(float64(n))
+}
+
+func (m *metrics) dead(topic string) { m.deadTotal.WithLabelValues(m.label(topic)).Inc() }
+func (m *metrics) swept()            { m.sweptTotal.Inc() }
+func (m *metrics) purged(n int)      { m.purgedTotal.Add(float64(n)) }
+
+func (m *metrics) state(flying, waiting, paused int) {
+	m.inFlight.Set(float64(flying))
+	m.waitingRows.Set(float64(waiting))
+	m.pausedTopics.Set(float64(paused))
+	if flying+waiting == 0 {
+		m.oldestSeconds.Set(0)
+	}
+}
+
+func (m *metrics) oldest(age time.Duration) { m.oldestSeconds.Set(age.Seconds()) }
+
+func (m *metrics) owner(is bool) {
+	if is {
+		m.owning.Set(1)
+		return
+	}
+	m.owning.Set(0)
+}

@@ -1,0 +1,105 @@
+package forwarder
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// State is what a forwarder is doing.
+type State string
+
+const (
+	// Stopped: neither Run nor Drain is at work.
+	Stopped State = "stopped"
+	// Standby: another forwarder owns the outbox, or the database can't be reached.
+	Standby State = "standby"
+	// Owner: this forwarder owns the outbox.
+	Owner State = "owner"
+)
+
+// Status is a snapshot of a forwarder's health.
+type Status struct {
+	State State
+	// Since is when this forwarder became the owner.
+	Since time.Time
+	// Database and Broker are the last error of each while it lasts, else nil.
+	Database, Broker error
+	// Paused are the topics that can't be written to, with the reason.
+	Paused map[string]error
+	// Flying is how many rows are read and not settled, Waiting how many wait behind a refused event or
+	// a paused topic.
+	Flying, Waiting int
+}
+
+// Ready returns nil while the forwarder can do its part: it owns the outbox and reaches database and
+// broker, or it stands by. Paused topics do not count, since other topics flow.
+func (s Status) Ready() error {
+	var faults []error
+	if s.State == Stopped || s.State == "" {
+		faults = append(faults, errors.New("not running"))
+	}
+	if s.Database != nil {
+		faults = append(faults, fmt.Errorf("the database is away: %w", s.Database))
+	}
+	if s.State == Owner && s.Broker != nil {
+		faults = append(faults, fmt.Errorf("the broker is away: %w", s.Broker))
+	}
+	return errors.Join(faults...)
+}
+
+// String returns the status on one line.
+func (s Status) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s, %d in flight, %d waiting", s.State, s.Flying, s.Waiting)
+	if len(s.Paused) > 0 {
+		fmt.Fprintf(&b, ", paused: %s", strings.Join(slices.Sorted(maps.Keys(s.Paused)), ", "))
+	}
+	return b.String()
+}
+
+// Status returns what the forwarder is doing now.
+func (f *Forwarder) Status() Status {
+	f.status.mu.Lock()
+	defer f.status.mu.Unlock()
+	s := f.status.now
+	s.Paused = maps.Clone(s.Paused)
+	if s.State == "" {
+		s.State = Stopped
+	}
+	return s
+}
+
+// status is written by the forwarder's goroutines and the sender's.
+type status struct {
+	mu  sync.Mutex
+	now Status
+}
+
+func (s *status) set(change func(*Status)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	change(&s.now)
+}
+
+func (s *status) database(err error) { s.set(func(s *Status) { s.Database = err }) }
+func (s *status) broker(err error)   { s.set(func(s *Status) { s.Broker = err }) }
+
+// publishState tells status, metrics and the reader how the session stands.
+func (s *session) publishState() {
+	s.reader.lowWater.Store(s.lowWater())
+	waiting := 0
+	s.holds(func(k *keyState) { waiting += len(k.held.ids) })
+	paused := map[string]error{}
+	for name, t := range s.topics {
+		if t.pause != nil {
+			paused[name] = t.pause.err
+		}
+	}
+	s.status.set(func(now *Status) { now.Flying, now.Waiting, now.Paused = s.flying, waiting, paused })
+	s.metrics.state(s.flying, waiting, len(paused))
+}
