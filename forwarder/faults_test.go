@@ -1,0 +1,370 @@
+package forwarder_test
+
+import (
+	"context"
+	"math/rand/v2"
+	"strconv"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/IBM/sarama"
+	"github.com/stretchr/testify/require"
+
+	"github.com/tailrace-go/tailrace/bus/bustest"
+	"github.com/tailrace-go/tailrace/bus/deadletter"
+	"github.com/tailrace-go/tailrace/forwarder"
+)
+
+// eventually waits for a condition, asking every few milliseconds.
+func eventually(t testing.TB, what string, condition func() bool) {
+	t.Helper()
+	require.Eventually(t, condition, patience, 20*time.Millisecond, what)
+}
+
+func TestBrokerAwayCountsAgainstNoEvent(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.broker.CreateTopic(t, "users", 6, nil)
+	f := b.forwarder(nil)
+	b.run(f)
+	b.insert("users", 500, 10)
+	b.broker.WaitRecords(t, "users", 500, patience)
+
+	b.broker.Stop()
+	b.insertFrom("users", 500, 2000, 10)
+	eventually(t, "readiness tells that the broker is away", func() bool { return f.Status().Ready() != nil && f.Status().Broker != nil })
+	// Three attempts with 50 ms backoff would be spent many times over.
+	deadline := time.Now().Add(3 * time.Second)
+	eventually(t, "the outage lasts", func() bool { return time.Now().After(deadline) })
+	var moved int
+	require.NoError(t, b.db.QueryRowContext(t.Context(), `SELECT count(*) FROM event_outbox WHERE retry_count > 0`).Scan(&moved))
+	require.Zero(t, moved, "no row's retry_count moved")
+	b.broker.Restart(t)
+
+	records := b.broker.WaitRecords(t, "users", 2500, patience)
+	require.Equal(t, 2500, count(t, records).distinct)
+	require.Zero(t, count(t, records).reordered)
+	eventually(t, "ready again", func() bool { return f.Status().Ready() == nil })
+	require.NoError(t, b.db.QueryRowContext(t.Context(), `SELECT count(*) FROM event_outbox WHERE retry_count > 0`).Scan(&moved))
+	require.Zero(t, moved)
+}
+
+func TestRandomProduceFaultsOfOnePartition(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.broker.CreateTopic(t, "users", 4, nil)
+	var injected atomic.Int64
+	b.broker.FailProduce(func(_ string, partition int32) bustest.Action {
+		if partition != 1 || rand.IntN(100) >= 30 {
+			return bustest.Pass
+		}
+		injected.Add(1)
+		switch rand.IntN(6) {
+		case 0:
+			return bustest.RefuseBefore(sarama.ErrNotEnoughReplicas)
+		case 1:
+			return bustest.RefuseAfter(sarama.ErrNotEnoughReplicasAfterAppend)
+		case 2:
+			return bustest.RefuseBefore(sarama.ErrNotLeaderForPartition)
+		case 3:
+			return bustest.RefuseAfter(sarama.ErrRequestTimedOut)
+		case 4:
+			return bustest.DropBefore
+		default:
+			return bustest.DropAfter
+		}
+	})
+	b.run(b.forwarder(func(c *forwarder.Config) { c.BatchSize = 200; c.Window = 1000 }))
+	for i := range 20 {
+		b.insertFrom("users", i*1000, 1000, 500)
+	}
+	eventually(t, "all is settled", func() bool { return b.pending() == 0 })
+	t.Logf("%d faults", injected.Load())
+	require.Positive(t, injected.Load())
+	require.Equal(t, tally{records: 20_000, distinct: 20_000}, count(t, b.broker.Records(t, "users")))
+}
+
+func TestForbiddenTopicWaitsAlone(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.broker.CreateTopic(t, "users", 3, nil)
+	b.broker.CreateTopic(t, "orders", 3, nil)
+	f := b.forwarder(nil)
+	b.run(f)
+	b.insert("orders", 300, 10)
+	b.broker.WaitRecords(t, "orders", 300, patience)
+	b.broker.Deny("orders")
+	b.insertFrom("orders", 300, 2000, 10)
+	b.insert("users", 1000, 10)
+
+	b.broker.WaitRecords(t, "users", 1000, patience)
+	eventually(t, "the topic is paused", func() bool { return len(f.Status().Paused) == 1 })
+	require.NoError(t, f.Status().Ready(), "other topics flow")
+	var dead int
+	require.NoError(t, b.db.QueryRowContext(t.Context(), `SELECT count(*) FROM event_outbox WHERE retry_count > 0`).Scan(&dead))
+	require.Zero(t, dead)
+	b.broker.Allow("orders")
+
+	eventually(t, "all is settled", func() bool { return b.pending() == 0 })
+	require.Equal(t, tally{records: 2300, distinct: 2300}, count(t, b.broker.Records(t, "orders")))
+	require.Equal(t, tally{records: 1000, distinct: 1000}, count(t, b.broker.Records(t, "users")))
+}
+
+func TestUnknownTopicIsDrainedWithItsReason(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.broker.CreateTopic(t, "users", 3, nil)
+	b.insert("missing", 500, 20)
+	b.insertFrom("missing", 500, 30, 0)
+	b.insert("users", 500, 20)
+	f := b.forwarder(nil)
+
+	err := f.Drain(t.Context())
+
+	require.ErrorIs(t, err, forwarder.ErrWaiting)
+	require.ErrorContains(t, err, "missing")
+	require.Equal(t, 500, count(t, b.broker.Records(t, "users")).distinct)
+	require.Equal(t, 530, b.pending())
+
+	b.broker.CreateTopic(t, "missing", 3, nil)
+	require.NoError(t, b.forwarder(nil).Drain(t.Context()))
+	require.Equal(t, 530, len(b.broker.Records(t, "missing")))
+}
+
+func TestHeadsOfAnUnknownTopicDieOneByOne(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.broker.CreateTopic(t, "dead", 1, nil)
+	b.insert("missing", 40, 4)
+	b.insertFrom("missing", 100, 10, 0)
+	f := b.forwarder(func(c *forwarder.Config) { c.TopicRetryMin, c.TopicRetryMax = 300*time.Millisecond, 300*time.Millisecond })
+	stop := b.run(f)
+
+	// Three attempts spent by each of the four keys' heads and by one row without key.
+	copies := b.broker.WaitRecords(t, "dead", 5, patience)
+	stop()
+	require.Less(t, len(copies), 25, "none dies in bulk")
+	for _, r := range copies {
+		topic, _ := r.Header(deadletter.HeaderTopic)
+		require.Equal(t, "missing", topic)
+	}
+	b.broker.CreateTopic(t, "missing", 2, nil)
+	require.NoError(t, b.forwarder(nil).Drain(t.Context()))
+	require.Equal(t, 50-dead(b), len(b.broker.Records(t, "missing")), "the others arrive")
+	require.Equal(t, dead(b), len(b.broker.Records(t, "dead")))
+}
+
+// dead returns how many rows are dead.
+func dead(b *testBundle) (n int) {
+	b.t.Helper()
+	require.NoError(b.t, b.db.QueryRowContext(b.t.Context(), `SELECT count(*) FROM event_outbox WHERE processed_at IS NULL AND retry_count >= max_retries`).Scan(&n))
+	return n
+}
+
+func TestTooLargeRecordDiesAndItsKeyMovesOn(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.broker.CreateTopic(t, "users", 2, map[string]string{"max.message.bytes": "20000"})
+	b.broker.CreateTopic(t, "dead", 1, map[string]string{"max.message.bytes": "20000"})
+	b.insert("users", 200, 4)
+	b.exec(`UPDATE event_outbox SET payload = convert_to(repeat('x', 50000), 'UTF8'), headers = '{"ce_type":"big"}' WHERE event_id = 'users-100'`)
+	f := b.forwarder(nil)
+	b.run(f)
+
+	copies := b.broker.WaitRecords(t, "dead", 1, patience)
+	eventually(t, "all others are settled", func() bool { return b.pending() == 0 })
+
+	records := b.broker.Records(t, "users")
+	require.Len(t, records, 199)
+	last := map[string]int{}
+	for _, r := range records {
+		n, err := strconv.Atoi(string(r.Value))
+		require.NoError(t, err)
+		if prior, seen := last[string(r.Key)]; seen {
+			require.Greater(t, n, prior, "in order, but for the dead one")
+		}
+		last[string(r.Key)] = n
+	}
+	require.Len(t, copies, 1)
+	require.Nil(t, copies[0].Value, "the copy does not fit with its payload")
+	for name, want := range map[string]string{
+		"_watermill_message_uuid": "users-100", "ce_type": "big", deadletter.HeaderTopic: "users", deadletter.HeaderKey: "k0",
+		deadletter.HeaderAttempts: "3", deadletter.HeaderSource: "outbox", deadletter.HeaderOmitted: "50000",
+	} {
+		got, _ := copies[0].Header(name)
+		require.Equal(t, want, got, name)
+	}
+	reason, _ := copies[0].Header(deadletter.HeaderReason)
+	require.Contains(t, reason, "large")
+	require.Equal(t, 1, dead(b))
+
+	t.Run("sent again by hand", func(t *testing.T) {
+		b.exec(`UPDATE event_outbox SET retry_count = 0, payload = '25' WHERE event_id = 'users-100'`)
+		b.exec(`UPDATE event_outbox SET processed_at = NULL WHERE event_id = 'users-3'`)
+		eventually(t, "the dead row and the old one are sent", func() bool { return len(b.broker.Records(t, "users")) == 201 })
+		eventually(t, "settled", func() bool { return b.pending() == 0 && dead(b) == 0 })
+	})
+}
+
+func TestEveryRecordThatFitsAloneArrives(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.broker.CreateTopic(t, "users", 1, map[string]string{"max.message.bytes": "1500"})
+	b.insert("users", 3000, 7)
+	require.NoError(t, b.forwarder(nil).Drain(t.Context()))
+	require.Equal(t, tally{records: 3000, distinct: 3000}, count(t, b.broker.Records(t, "users")))
+}
+
+func TestUndecodableHeadersCountAgainstTheEvent(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.broker.CreateTopic(t, "users", 1, nil)
+	b.broker.CreateTopic(t, "dead", 1, nil)
+	b.insert("users", 20, 2)
+	b.exec(`UPDATE event_outbox SET headers = '["not", "an object"]' WHERE event_id IN ('users-4', 'users-18')`)
+	b.run(b.forwarder(nil))
+	copies := b.broker.WaitRecords(t, "dead", 2, patience)
+	eventually(t, "settled", func() bool { return b.pending() == 0 })
+	require.Len(t, b.broker.Records(t, "users"), 18)
+	require.Equal(t, "2", string(copies[0].Value), "the copy keeps the payload")
+}
+
+func TestDeathWaitsForItsCopy(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.broker.CreateTopic(t, "users", 1, map[string]string{"max.message.bytes": "2000"})
+	b.insert("users", 10, 1)
+	b.exec(`UPDATE event_outbox SET payload = convert_to(repeat('x', 5000), 'UTF8') WHERE event_id = 'users-5'`)
+	stop := b.run(b.forwarder(nil))
+	b.broker.WaitRecords(t, "users", 5, patience)
+	eventually(t, "two attempts are counted", func() bool {
+		var n int
+		require.NoError(t, b.db.QueryRowContext(t.Context(), `SELECT retry_count FROM event_outbox WHERE event_id = 'users-5'`).Scan(&n))
+		return n == 2
+	})
+	require.Len(t, b.broker.Records(t, "users"), 5)
+	require.Equal(t, 5, b.pending(), "without a dead-letter topic the key waits, and the event does not die")
+	stop()
+	b.broker.CreateTopic(t, "dead", 1, nil)
+	b.run(b.forwarder(nil))
+	b.broker.WaitRecords(t, "dead", 1, patience)
+	b.broker.WaitRecords(t, "users", 9, patience)
+	eventually(t, "settled", func() bool { return b.pending() == 0 && dead(b) == 1 })
+}
+
+func TestSequenceThatJumpsBackSkipsNothing(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.broker.CreateTopic(t, "users", 2, nil)
+	b.run(b.forwarder(nil))
+	b.exec(`SELECT setval('event_outbox_id_seq', 100000)`)
+	b.insert("users", 100, 5)
+	b.broker.WaitRecords(t, "users", 100, patience)
+	b.exec(`SELECT setval('event_outbox_id_seq', 500)`)
+	b.insertFrom("users", 100, 100, 5)
+	records := b.broker.WaitRecords(t, "users", 200, patience)
+	require.Equal(t, tally{records: 200, distinct: 200}, count(t, records))
+}
+
+func TestLateCommits(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.broker.CreateTopic(t, "users", 6, nil)
+	b.exec(`CREATE TABLE aggregate (id int PRIMARY KEY, version int NOT NULL DEFAULT 0)`)
+	const keys, writers, perWriter = 200, 8, 2500
+	b.exec(`INSERT INTO aggregate (id) SELECT generate_series(0, $1::int - 1)`, keys)
+	b.run(b.forwarder(nil))
+	sent := make(chan int, writers)
+	for range writers {
+		go func() { sent <- write(b, perWriter, keys) }()
+	}
+	total := 0
+	for range writers {
+		total += <-sent
+	}
+	eventually(t, "all is settled", func() bool { return b.pending() == 0 })
+	got := count(t, b.broker.Records(t, "users"))
+	t.Logf("%d committed; %v", total, got)
+	require.Equal(t, tally{records: total, distinct: total}, got)
+}
+
+// write publishes n events of random aggregates, each after taking its row's lock; 5% of the transactions
+// are held open and 1% rolled back. It returns how many it committed.
+func write(b *testBundle, n, keys int) (committed int) {
+	for range n {
+		func() {
+			tx, err := b.db.BeginTx(context.Background(), nil)
+			if err != nil {
+				b.t.Error(err)
+				return
+			}
+			defer func() { _ = tx.Rollback() }()
+			key := rand.IntN(keys)
+			var version int
+			if err := tx.QueryRow(`UPDATE aggregate SET version = version + 1 WHERE id = $1 RETURNING version - 1`, key).Scan(&version); err != nil {
+				b.t.Error(err)
+				return
+			}
+			if _, err := tx.Exec(`INSERT INTO event_outbox (event_id, topic, payload, key) VALUES (gen_random_uuid()::text, 'users', $1, $2)`,
+				[]byte(strconv.Itoa(version)), []byte("k"+strconv.Itoa(key))); err != nil {
+				b.t.Error(err)
+				return
+			}
+			switch chance := rand.IntN(100); {
+			case chance == 0:
+				return
+			case chance <= 5:
+				if _, err := tx.Exec(`SELECT pg_sleep($1)`, 0.02+rand.Float64()*0.08); err != nil {
+					b.t.Error(err)
+					return
+				}
+			}
+			if err := tx.Commit(); err != nil {
+				b.t.Error(err)
+				return
+			}
+			committed++
+		}()
+	}
+	return committed
+}
+
+func TestLowerIDCommittedLongAfterHigherOnes(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.broker.CreateTopic(t, "users", 2, nil)
+	b.run(b.forwarder(nil))
+	tx, err := b.db.BeginTx(t.Context(), nil)
+	require.NoError(t, err)
+	_, err = tx.Exec(`INSERT INTO event_outbox (event_id, topic, payload, key) VALUES ('late', 'users', '0', 'late')`)
+	require.NoError(t, err)
+	// Enough gaps of transactions that ended to have them dropped while this one stays.
+	for i := range 50 {
+		other, err := b.db.BeginTx(t.Context(), nil)
+		require.NoError(t, err)
+		_, err = other.Exec(`SELECT nextval('event_outbox_id_seq')`)
+		require.NoError(t, err)
+		require.NoError(t, other.Rollback())
+		b.insertFrom("users", i*100, 100, 10)
+	}
+	b.broker.WaitRecords(t, "users", 5000, patience)
+	eventually(t, "all others are settled, the open transaction delays nothing", func() bool { return b.pending() == 0 })
+	require.NoError(t, tx.Commit())
+	b.broker.WaitRecords(t, "users", 5001, 5*time.Second)
+}
+
+func TestOpenTransactionElsewhereDelaysNothing(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.broker.CreateTopic(t, "users", 2, nil)
+	other, _ := bustest.Postgres(t)
+	tx, err := other.BeginTx(t.Context(), nil)
+	require.NoError(t, err)
+	_, err = tx.Exec(`CREATE TABLE elsewhere (id int)`)
+	require.NoError(t, err)
+	b.run(b.forwarder(nil))
+	b.insert("users", 1000, 10)
+	b.broker.WaitRecords(t, "users", 1000, 5*time.Second)
+	require.NoError(t, tx.Rollback())
+}
