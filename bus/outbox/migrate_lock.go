@@ -3,6 +3,7 @@ package outbox
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"strconv"
@@ -52,12 +53,12 @@ func (l migrationLocker) SessionLock(ctx context.Context, conn *sql.Conn) error 
 func (l migrationLocker) SessionUnlock(ctx context.Context, conn *sql.Conn) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
-	_, err := conn.ExecContext(ctx, `RESET lock_timeout`)
+	_, err := conn.ExecContext(ctx, `RESET lock_timeout; RESET max_parallel_maintenance_workers`)
 	if err == nil {
 		_, err = conn.ExecContext(ctx, `SELECT pg_advisory_unlock($1)`, l.key)
 	}
 	if err != nil {
-		_ = conn.Raw(func(any) error { return errDiscard })
+		_ = conn.Raw(func(any) error { return driver.ErrBadConn })
 		return fmt.Errorf("outbox: give the migration lock back: %w", err)
 	}
 	return nil

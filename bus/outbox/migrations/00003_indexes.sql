@@ -1,6 +1,7 @@
 -- One event id may be in several topics; retries have a small index of their own. An index that an
 -- interrupted run left invalid is dropped and made again. CREATE INDEX CONCURRENTLY waits for the
--- transactions it meets, which stops no writer, so it has no lock_timeout.
+-- transactions it meets, which stops no writer, so it has no lock_timeout. One process builds it: more
+-- would take the processors that the writers need.
 
 -- +goose NO TRANSACTION
 -- +goose Up
@@ -17,6 +18,8 @@ END
 $drop$;
 -- +goose StatementEnd
 SET lock_timeout = 0;
+SET max_parallel_maintenance_workers = 0;
 CREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS {{unique_index}} ON {{table}} (event_id, topic);
 CREATE INDEX CONCURRENTLY IF NOT EXISTS {{retry_index}} ON {{table}} (id) WHERE retry_count > 0;
+RESET max_parallel_maintenance_workers;
 SET lock_timeout = {{lock_timeout}};
