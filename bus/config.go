@@ -1,0 +1,115 @@
+package bus
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+
+	"github.com/tailrace-go/tailrace/bus/outbox"
+	"github.com/tailrace-go/tailrace/topics"
+)
+
+// DefaultVersion is the service version of a Bus that is not told one.
+const DefaultVersion = "1.0.0"
+
+// Config is what a [Bus] is made from: a service name, and one of Publisher and DB.
+type Config struct {
+	// Service is the name of the publishing service, in the envelopes and in the names of domain topics.
+	// Required.
+	Service string
+	// Version is the service's version. Default: 1.0.0.
+	Version string
+	// Topics names the topics. Default: no prefix and the usual names.
+	Topics topics.Naming
+
+	// Publisher takes the events of a Bus without an outbox. It is the caller's to close.
+	Publisher message.Publisher
+
+	// DB is the database of the outbox table; it turns the outbox on. It is the caller's to close.
+	// Transact takes a connection of its pool for as long as it runs.
+	DB *sql.DB
+	// Table is the outbox table, "table" or "schema.table". Default: event_outbox.
+	Table string
+	// Outbox writes the events in place of an outbox.Writer on DB and Table. Without DB there is no
+	// Transact.
+	Outbox Outbox
+	// OnCommit, if set, is called once after each transaction that [Bus.Transact] committed and after
+	// each event written on its own, to wake a forwarder in this process. It must not block.
+	OnCommit func()
+
+	// NoTracing leaves the context's OpenTelemetry span out of the events.
+	NoTracing bool
+	// Clock tells the time of events that have none. Default: time.Now.
+	Clock func() time.Time
+	// Logger gets one line at debug level a publish, without payloads. Default: none.
+	Logger *slog.Logger
+}
+
+// Outbox writes messages to an outbox table; *outbox.Writer is one.
+type Outbox interface {
+	// Write writes msgs in order, in one statement, as part of tx, or on their own when tx is nil;
+	// topics[i] is the destination of msgs[i]. It never ends tx.
+	Write(ctx context.Context, tx *sql.Tx, topics []string, msgs []*message.Message) error
+	// Republish is Write that leaves out what is there already, and returns how many it wrote.
+	Republish(ctx context.Context, tx *sql.Tx, topics []string, msgs []*message.Message) (int64, error)
+}
+
+var (
+	// ErrConfig is wrapped by every mistake in a [Config].
+	ErrConfig = errors.New("bus: invalid configuration")
+	// ErrNoOutbox: a transaction was given to a Bus that has no outbox.
+	ErrNoOutbox = errors.New("bus: no outbox to write to in a transaction: set Config.DB, or publish without a transaction")
+	// ErrDuplicate is outbox.ErrDuplicate: an event with this id is in the outbox already, and the
+	// transaction is aborted now.
+	ErrDuplicate = outbox.ErrDuplicate
+)
+
+// New checks the configuration, reporting all mistakes at once, and makes a Bus. It opens and starts
+// nothing, so there is nothing to close.
+func New(config Config) (*Bus, error) {
+	var faults []error
+	fault := func(format string, args ...any) {
+		faults = append(faults, fmt.Errorf("%w: "+format, append([]any{ErrConfig}, args...)...))
+	}
+	if config.Service == "" {
+		fault("Service is empty: name the publishing service")
+	} else if err := topics.Check(config.Service); err != nil {
+		fault("Service is part of topic names: %w", err)
+	}
+	if err := config.Topics.Validate(); err != nil {
+		fault("Topics: %w", err)
+	}
+	outboxed := config.DB != nil || config.Outbox != nil
+	switch {
+	case config.Publisher == nil && !outboxed:
+		fault("neither DB nor Publisher is set: give DB to publish through the outbox, Publisher to publish directly")
+	case config.Publisher != nil && outboxed:
+		fault("both an outbox and Publisher are set: an event goes one way only, leave one out")
+	case config.DB != nil && config.Outbox == nil:
+		writer, err := outbox.NewWriter(outbox.WriterConfig{DB: config.DB, Table: config.Table})
+		if err != nil {
+			fault("Table: %w", err)
+		} else {
+			config.Outbox = writer
+		}
+	case config.Table != "":
+		fault("Table is set, but no DB to have it in: the table of an Outbox of your own is its own matter")
+	}
+	if len(faults) > 0 {
+		return nil, errors.Join(faults...)
+	}
+	config.Version = cmp.Or(config.Version, DefaultVersion)
+	if config.Clock == nil {
+		config.Clock = time.Now
+	}
+	if config.Logger == nil {
+		config.Logger = slog.New(slog.DiscardHandler)
+	}
+	return &Bus{core: &core{config}}, nil
+}
