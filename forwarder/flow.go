@@ -85,13 +85,13 @@ func (s *session) undelivered(c *chunk, e *entry, verdict delivery.Verdict) erro
 		s.unburied(c, e, verdict)
 		return nil
 	case verdict.Fault == delivery.Topic:
-		s.pauseTopic(e.topic, verdict.Err, e.probe)
 		h := s.hold(k, parked)
 		h.add(e.id)
 		if h.phase != waiting {
 			h.phase = parked
 		}
 		s.finish(c, e)
+		s.pauseTopic(e.topic, verdict.Err, e.probe)
 	case verdict.Fault == delivery.Refused:
 		if e.topic.pause != nil {
 			s.mended(e.topic)

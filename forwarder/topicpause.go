@@ -33,7 +33,7 @@ func (s *session) pauseTopic(t *topicState, reason error, probe bool) {
 		p.countAt = now.Add(p.countWait)
 	}
 	p.probeWait = min(2*p.probeWait, probeMax)
-	s.probeAgain(t, p.probeWait)
+	s.probeAgain(t, min(p.probeWait, max(probeMin, p.countAt.Sub(now))))
 }
 
 // probeAgain sets when the topic is asked next.
