@@ -31,8 +31,8 @@ type lane struct {
 	sequence int32
 	renew    renewal
 
-	// After a refusal the next suspect records hold the cause, and a batch takes at most half of those
-	// that were refused.
+	// After a refusal the cause is among the next suspect records, and a batch takes at most half as many
+	// as were refused; twice as many each time that goes well.
 	suspect int
 	half    int
 
@@ -93,11 +93,9 @@ func (s *Sender) release(fx *effects, l *lane) {
 func (s *Sender) build(fx *effects, l *lane) *batch {
 	limit := min(l.topic.batchBytes(), s.config.BatchBytes)
 	count := s.config.BatchRecords
-	if l.suspect > 0 {
-		count = min(count, l.half)
-	}
 	waiting := l.queue.waiting()
 	if l.suspect > 0 {
+		count = min(count, max(l.half, 1))
 		waiting = waiting[:min(l.suspect, len(waiting))]
 	}
 	st := waiting[0].stream
@@ -150,6 +148,7 @@ func (s *Sender) done(fx *effects, l *lane) {
 func (s *Sender) delivered(fx *effects, l *lane, offset int64) {
 	b := l.head
 	l.sequence += int32(len(b.records)) //nolint:gosec // identify keeps it in range
+	l.half = min(2*l.half, s.config.BatchRecords)
 	fx.reportBatch(b, delivery.Verdict{Fault: delivery.Delivered, Partition: l.partition, Offset: offset})
 	s.done(fx, l)
 }
@@ -198,6 +197,7 @@ func (s *Sender) refuse(fx *effects, l *lane, err error) {
 			Partition: l.partition, Offset: -1,
 		})
 		s.done(fx, l)
+		l.half = l.suspect // the others may all be innocent
 		return
 	}
 	l.suspect += len(b.entries)
@@ -262,7 +262,7 @@ func (s *Sender) answer(fx *effects, l *lane, block *sarama.ProduceResponseBlock
 			s.refuse(fx, l, err)
 		}
 	case tooLarge:
-		s.askLimit(l.topic)
+		s.shrink(l.topic, b)
 		s.refuse(fx, l, err)
 	case refused:
 		s.refuse(fx, l, err)

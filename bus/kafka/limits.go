@@ -16,10 +16,23 @@ const (
 
 // batchBytes is what the topic takes as one batch.
 func (t *topic) batchBytes() int {
+	limit := assumedLimit
 	if t.limit > 0 {
-		return t.limit
+		limit = t.limit
 	}
-	return assumedLimit
+	if t.guess > 0 {
+		return min(limit, t.guess)
+	}
+	return limit
+}
+
+// shrink: the topic does not take a batch this large. Until its limit is read, which may not be allowed,
+// half of that has to do. s.mu is held.
+func (s *Sender) shrink(t *topic, b *batch) {
+	if len(b.records) > 1 {
+		t.guess = b.size / 2
+	}
+	s.askLimit(t)
 }
 
 // askLimit makes the topic's limit due, unless it was just asked for. s.mu is held.
@@ -57,7 +70,7 @@ func (s *Sender) askLimits(conn *sarama.Broker, names []string) error {
 		}
 		for _, config := range resource.Configs {
 			if limit, err := strconv.Atoi(config.Value); err == nil && config.Name == maxMessageBytes && limit > 0 {
-				t.limit = limit
+				t.limit, t.guess = limit, 0
 			}
 		}
 	}

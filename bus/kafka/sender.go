@@ -200,7 +200,9 @@ func NewSender(config SenderConfig) (*Sender, error) {
 
 // Stream opens a stream. It does not wait for the broker. On a closed sender the stream withholds
 // everything.
-func (s *Sender) Stream(config delivery.StreamConfig) delivery.Stream {
+func (s *Sender) Stream(config delivery.StreamConfig) delivery.Stream { return s.open(config) }
+
+func (s *Sender) open(config delivery.StreamConfig) *stream {
 	st := &stream{sender: s, config: config, done: make(chan struct{}, 1)}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -23,6 +23,7 @@ type topic struct {
 	created      bool // its creation was asked for since it was last missing
 
 	limit      int // max.message.bytes, 0 when not known
+	guess      int // at what a batch may still be too large, 0 for none
 	limitDue   bool
 	limitAsked time.Time
 

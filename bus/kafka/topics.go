@@ -1,8 +1,12 @@
 package kafka
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"maps"
+	"slices"
+	"time"
 
 	"github.com/IBM/sarama"
 )
@@ -56,4 +60,67 @@ type TopicSizeError struct {
 func (e *TopicSizeError) Error() string {
 	return fmt.Sprintf("kafka: topic %q has %d partitions, fewer than the %d asked for; add partitions while nothing is published, since keys move",
 		e.Topic, e.Partitions, e.Wanted)
+}
+
+// CreateTopics makes the topics that do not exist yet and returns once every one has its partitions and
+// their leaders. A topic that exists is left as it is; with fewer partitions than asked for, that is a
+// [*TopicSizeError]. What went wrong with each topic is joined into one error. It takes until ctx ends at
+// most, which is then found by errors.Is.
+func CreateTopics(ctx context.Context, config Config, topics ...Topic) error {
+	settings, err := config.Sarama()
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, topic := range topics {
+		errs = append(errs, topic.faults("topic "+topic.Name)...)
+		if err := legalTopic(topic.Name); err != nil {
+			errs = append(errs, configError("topic %q: %w", topic.Name, err))
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	dialer := newDialer(ctx, settings)
+	defer dialer.close()
+	defer context.AfterFunc(ctx, dialer.close)()
+
+	admin, err := sarama.NewClusterAdmin(config.Brokers, settings)
+	if err != nil {
+		return errors.Join(fmt.Errorf("kafka: creating topics: %w", err), ctx.Err())
+	}
+	defer func() { _ = admin.Close() }()
+	for _, topic := range topics {
+		if err := createTopic(ctx, admin, topic); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(append(errs, ctx.Err())...)
+}
+
+func createTopic(ctx context.Context, admin sarama.ClusterAdmin, topic Topic) error {
+	var answer *sarama.TopicError
+	err := admin.CreateTopic(topic.Name, topic.detail(), false)
+	if err != nil && (!errors.As(err, &answer) || classifyCreate(answer.Err) != topicUsable) {
+		return fmt.Errorf("kafka: creating topic %q: %w", topic.Name, err)
+	}
+	created := err == nil
+	for {
+		metadata, err := admin.DescribeTopics([]string{topic.Name})
+		if err == nil && len(metadata) == 1 && metadata[0].Err == sarama.ErrNoError {
+			partitions := metadata[0].Partitions
+			n := int32(len(partitions)) //nolint:gosec // a partition count
+			if n < topic.Partitions && !created {
+				return &TopicSizeError{Topic: topic.Name, Partitions: n, Wanted: topic.Partitions}
+			}
+			if n >= topic.Partitions && !slices.ContainsFunc(partitions, func(p *sarama.PartitionMetadata) bool { return p.Leader < 0 }) {
+				return nil
+			}
+		}
+		select {
+		case <-time.After(metadataPause):
+		case <-ctx.Done():
+			return errors.Join(fmt.Errorf("kafka: topic %q was created but is not ready: %w", topic.Name, ctx.Err()), err)
+		}
+	}
 }
