@@ -1,0 +1,42 @@
+package consumer
+
+import (
+	"context"
+	"time"
+)
+
+// attempts is the record of one delivery. DeadLetter puts it into the message's context, Retry fills it
+// in; a message is handled by one goroutine, so it needs no lock.
+type attempts struct {
+	// number is the attempt that runs, from 1.
+	number      int
+	first, last time.Time
+}
+
+type attemptsKey struct{}
+
+// withAttempts returns the context's record, made if it has none.
+func withAttempts(ctx context.Context) (context.Context, *attempts) {
+	if record, ok := ctx.Value(attemptsKey{}).(*attempts); ok {
+		return ctx, record
+	}
+	record := &attempts{number: 1}
+	return context.WithValue(ctx, attemptsKey{}, record), record
+}
+
+// failed notes that the running attempt failed just now.
+func (a *attempts) failed() {
+	a.last = time.Now()
+	if a.first.IsZero() {
+		a.first = a.last
+	}
+}
+
+// Attempt returns which attempt at the message this is, from 1, counted since its last delivery. It is 1
+// outside the chain.
+func Attempt(ctx context.Context) int {
+	if record, ok := ctx.Value(attemptsKey{}).(*attempts); ok {
+		return record.number
+	}
+	return 1
+}

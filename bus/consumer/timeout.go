@@ -1,0 +1,44 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+)
+
+// DefaultTimeout is how long one attempt may take.
+const DefaultTimeout = 15 * time.Second
+
+// Timeout ends the message's context d after an attempt began; zero is [DefaultTimeout], negative is no
+// limit. A handler that ignores its context is not interrupted: Go has no way to. An attempt that
+// failed after the limit returns an error that is [ErrTimeout] and the handler's own.
+//
+// It belongs inside [Retry], where it is a limit of each attempt, and outside [Recoverer]. It gives the
+// message its own context back afterwards; Watermill's Timeout leaves the ended one, and whatever runs
+// further out (a dead-letter publisher, say) then takes the timeout for a shutdown.
+func Timeout(d time.Duration) message.HandlerMiddleware {
+	if d == 0 {
+		d = DefaultTimeout
+	}
+	return func(next message.HandlerFunc) message.HandlerFunc {
+		if d < 0 {
+			return next
+		}
+		return func(msg *message.Message) ([]*message.Message, error) {
+			outer := msg.Context()
+			ctx, cancel := context.WithTimeoutCause(outer, d, fmt.Errorf("%w after %s", ErrTimeout, d))
+			defer cancel()
+			msg.SetContext(ctx)
+			defer msg.SetContext(outer)
+
+			produced, err := next(msg)
+			if err != nil && errors.Is(context.Cause(ctx), ErrTimeout) {
+				err = fmt.Errorf("%w: %w", context.Cause(ctx), err)
+			}
+			return produced, err
+		}
+	}
+}
