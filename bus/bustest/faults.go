@@ -36,10 +36,23 @@ func RefuseBefore[C ~int16](code C) Action { return gate.RefuseBefore(code) }
 // NOT_ENOUGH_REPLICAS_AFTER_APPEND and REQUEST_TIMED_OUT do.
 func RefuseAfter[C ~int16](code C) Action { return gate.RefuseAfter(code) }
 
+// Faulty reports whether faults can be injected: into every broker that bustest starts, except one in a
+// process of its own. Elsewhere the calls below skip the test.
+func (b *Broker) Faulty() bool { return b.gate != nil }
+
+func (b *Broker) faults() *gate.Gate {
+	b.t.Helper()
+	if b.gate == nil {
+		b.t.Skip("bustest: injecting faults needs a broker that bustest started in this process or as Apache Kafka")
+	}
+	return b.gate
+}
+
 // FailProduce asks the function for each partition of each produce request what becomes of it; nil ends
 // that. It is called from the connections' goroutines, several at a time: while it blocks, so does that
 // connection alone.
 func (b *Broker) FailProduce(fail func(topic string, partition int32) Action) {
+	b.t.Helper()
 	if fail == nil {
 		b.FailBatch(nil)
 		return
@@ -48,19 +61,34 @@ func (b *Broker) FailProduce(fail func(topic string, partition int32) Action) {
 }
 
 // FailBatch is FailProduce for faults that depend on more than the partition. Each replaces the other.
-func (b *Broker) FailBatch(fail func(Batch) Action) { b.cluster.Gate().FailProduce(fail) }
+func (b *Broker) FailBatch(fail func(Batch) Action) {
+	b.t.Helper()
+	b.faults().FailProduce(fail)
+}
 
 // ProduceLatency delays the answer to each produce request by d. Like a broker's own latency it holds up
 // later requests on the same connection and nothing else. 0 ends it.
-func (b *Broker) ProduceLatency(d time.Duration) { b.cluster.Gate().ProduceLatency(d) }
+func (b *Broker) ProduceLatency(d time.Duration) {
+	b.t.Helper()
+	b.faults().ProduceLatency(d)
+}
 
-// ProduceRequests is the number of produce requests clients have sent.
-func (b *Broker) ProduceRequests() int64 { return b.cluster.Gate().ProduceRequests() }
+// ProduceRequests is the number of produce requests clients have sent since the broker started.
+func (b *Broker) ProduceRequests() int64 {
+	b.t.Helper()
+	return b.faults().ProduceRequests()
+}
 
 // Deny takes the topic from the clients: produce and metadata requests for it are answered with
 // TOPIC_AUTHORIZATION_FAILED. (A client that may see a topic but not write to it is
 // FailProduce with RefuseBefore(sarama.ErrTopicAuthorizationFailed).)
-func (b *Broker) Deny(topic string) { b.cluster.Gate().Deny(topic) }
+func (b *Broker) Deny(topic string) {
+	b.t.Helper()
+	b.faults().Deny(topic)
+}
 
 // Allow ends Deny.
-func (b *Broker) Allow(topic string) { b.cluster.Gate().Allow(topic) }
+func (b *Broker) Allow(topic string) {
+	b.t.Helper()
+	b.faults().Allow(topic)
+}

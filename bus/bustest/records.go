@@ -68,15 +68,14 @@ func (b *Broker) WaitRecords(t testing.TB, topic string, n int, timeout time.Dur
 // read reads the topic to its end, and past that until it has at least n records.
 func (b *Broker) read(ctx context.Context, topic string, n int) ([]Record, error) {
 	admin := kadm.NewClient(b.client)
-	starts, ends, err := offsets(ctx, admin, topic)
-	for err != nil && n > 0 {
-		// The topic may still have to be made.
-		select {
-		case <-ctx.Done():
-			return nil, err
-		case <-time.After(20 * time.Millisecond):
-			starts, ends, err = offsets(ctx, admin, topic)
-		}
+	var starts, ends map[int32]int64
+	look := func() (err error) {
+		starts, ends, err = offsets(ctx, admin, topic)
+		return err
+	}
+	err := look()
+	if err != nil && n > 0 {
+		err = until(ctx, look) // the topic may still have to be made
 	}
 	if err != nil {
 		return nil, err
@@ -93,8 +92,8 @@ func (b *Broker) read(ctx context.Context, topic string, n int) ([]Record, error
 		return nil, nil
 	}
 	// Control records count, since a transaction's marker can be what stands at the end.
-	client, err := b.cluster.Client(kgo.KeepControlRecords(),
-		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: from}))
+	client, err := b.cluster.Client(kgo.KeepControlRecords(), kgo.FetchMaxWait(100*time.Millisecond),
+		kgo.MetadataMinAge(20*time.Millisecond), kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: from}))
 	if err != nil {
 		return nil, err
 	}

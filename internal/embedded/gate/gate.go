@@ -112,8 +112,9 @@ func (g *Gate) Allow(topic string) {
 // ProduceRequests is the number of produce requests that have come in.
 func (g *Gate) ProduceRequests() int64 { return g.requests.Load() }
 
-// Reset ends every fault.
+// Reset ends every fault and counts from zero.
 func (g *Gate) Reset() {
+	g.requests.Store(0)
 	g.FailProduce(nil)
 	g.ProduceLatency(0)
 	g.mu.Lock()

@@ -25,10 +25,10 @@ type Listener struct {
 	conns map[net.Conn]struct{}
 }
 
-// Listen opens a listener on a free port of the loopback. A TLS configuration makes clients speak TLS;
+// Listen opens a listener on a port of the loopback, 0 being any free one. A TLS configuration makes clients speak TLS;
 // the broker behind gets plain text.
-func (g *Gate) Listen(config *tls.Config) (*Listener, error) {
-	inner, err := net.Listen("tcp", "127.0.0.1:0")
+func (g *Gate) Listen(port int, config *tls.Config) (*Listener, error) {
+	inner, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
 	if err != nil {
 		return nil, err
 	}

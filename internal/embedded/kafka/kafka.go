@@ -43,6 +43,8 @@ type Config struct {
 	TLS *tls.Config
 	// Users makes the brokers ask for SASL authentication.
 	Users []User
+	// Ports are the brokers' ports. Default: any free ones.
+	Ports []int
 }
 
 // Cluster is a running cluster. It is safe for concurrent use.
@@ -58,8 +60,12 @@ type Cluster struct {
 func Start(cfg Config) (*Cluster, error) {
 	c := &Cluster{gate: gate.New()}
 	var ready []*gate.Listener
-	for range max(cfg.Brokers, 1) {
-		listener, err := c.gate.Listen(cfg.TLS)
+	for i := range max(cfg.Brokers, 1) {
+		var port int
+		if i < len(cfg.Ports) {
+			port = cfg.Ports[i]
+		}
+		listener, err := c.gate.Listen(port, cfg.TLS)
 		if err != nil {
 			c.closeListeners()
 			return nil, fmt.Errorf("kafka: %w", err)
@@ -134,14 +140,18 @@ func (c *Cluster) dial(ctx context.Context, _, address string) (net.Conn, error)
 
 // Shut takes the brokers away from their clients: connections break, new ones are refused, and requests
 // that are being answered may or may not have been carried out. The data stays.
-func (c *Cluster) Shut() {
+func (c *Cluster) Shut() error {
 	for _, listener := range c.listeners {
 		listener.Shut()
 	}
+	return nil
 }
 
+// Kill is Shut: a cluster in the process has nothing else to lose.
+func (c *Cluster) Kill() error { return c.Shut() }
+
 // Open brings the brokers back at the same addresses.
-func (c *Cluster) Open() error {
+func (c *Cluster) Open(context.Context) error {
 	var errs []error
 	for _, listener := range c.listeners {
 		errs = append(errs, listener.Open())
