@@ -101,7 +101,7 @@ func (b *Bus) Republish(ctx context.Context, events ...envelopes.Event) (int, er
 	}
 	written, err := b.core.Outbox.Republish(ctx, work.tx, work.topics, work.messages)
 	if err != nil {
-		return 0, explain(err)
+		return 0, explain(ctx, err)
 	}
 	b.written(ctx, work)
 	return int(written), nil
@@ -180,7 +180,7 @@ func (b *Bus) send(ctx context.Context, w *work) error {
 		return b.sendDirectly(ctx, w)
 	}
 	if err := b.core.Outbox.Write(ctx, w.tx, w.topics, w.messages); err != nil {
-		return explain(err)
+		return explain(ctx, err)
 	}
 	b.written(ctx, w)
 	return nil
@@ -228,7 +228,11 @@ func (b *Bus) log(ctx context.Context, what string, w *work) {
 	}
 }
 
-func explain(err error) error {
+func explain(ctx context.Context, err error) error {
+	// A server that was told to cancel says so in its own words, without the context's error.
+	if ended := ctx.Err(); ended != nil && !errors.Is(err, ended) {
+		return fmt.Errorf("bus: %w: %w", ended, err)
+	}
 	if errors.Is(err, sql.ErrTxDone) {
 		return fmt.Errorf("bus: the transaction has ended: publish before it is committed or rolled back: %w", err)
 	}
