@@ -1,0 +1,5 @@
+package main_test
+
+const callerVariable = "TAILRACE_TEST_CALLER_DSN"
+
+func callAndDie(string) {}

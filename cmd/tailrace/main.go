@@ -1,0 +1,86 @@
+// Command tailrace is the forwarder's process and the operator's tool: it makes the outbox table,
+// carries what services write into it to Kafka, says how an outbox stands, and shows itself.
+//
+//	tailrace demo       show the whole way of an event, on servers it starts itself
+//	tailrace migrate    create the outbox table, or bring it up to date beside live publishers
+//	tailrace forward    forward the outbox to Kafka until it is stopped
+//	tailrace status     say how an outbox stands
+//
+// It exits with 0 after a clean stop, 1 when something failed and 2 when it was told wrong.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+const (
+	exitOK = iota
+	exitFailed
+	exitUsage
+)
+
+func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+
+func run(args []string, stdout, stderr io.Writer) int {
+	ctx, restore := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer restore()
+	// Restored after the first signal, so that a second one ends the process at once.
+	context.AfterFunc(ctx, restore)
+
+	root := rootCommand()
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.ExecuteContext(ctx)
+	var usage usageError
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.As(err, &usage):
+		_, _ = fmt.Fprintf(stderr, "tailrace: %v\n", err)
+		return exitUsage
+	default:
+		_, _ = fmt.Fprintf(stderr, "tailrace: %v\n", err)
+		return exitFailed
+	}
+}
+
+// usageError is what the caller has to set right on the command line or in the environment.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+func rootCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "tailrace",
+		Short: "Events from PostgreSQL to Kafka: in the transaction that caused them, in order, and fast",
+		// Errors are printed once, by run; a wrong flag needs no page of help below it.
+		SilenceErrors: true, SilenceUsage: true,
+		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
+	}
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return usageError{fmt.Errorf("%w (see %s --help)", err, cmd.CommandPath())}
+	})
+	root.AddCommand(demoCommand(), migrateCommand(), forwardCommand(), statusCommand(), versionCommand())
+	for _, command := range root.Commands() {
+		command.Args = noArguments
+		command.SetUsageTemplate(usageTemplate)
+		command.Flags().SortFlags = false
+	}
+	return root
+}
+
+func noArguments(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return usageError{fmt.Errorf("%s takes no argument, but was given %q", cmd.CommandPath(), args[0])}
+	}
+	return nil
+}

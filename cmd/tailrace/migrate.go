@@ -1,0 +1,90 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tailrace-go/tailrace/bus/outbox"
+)
+
+// migrateSettings are what `tailrace migrate` can be told.
+type migrateSettings struct {
+	settings
+
+	database       databaseSettings
+	log            logSettings
+	print, rewrite bool
+	lockTimeout    time.Duration
+}
+
+func migrateCommand() *cobra.Command {
+	s := &migrateSettings{}
+	cmd := &cobra.Command{
+		Use:   "migrate",
+		Short: "Create the outbox table, or bring it up to date beside live publishers",
+		Long: `Create the outbox table, or bring the one that is there up to date with its rows, a table made by
+the guide's DDL included. Publishers go on writing meanwhile, and any number of processes may migrate
+at once: one works, the others wait for it. Running it again does no harm.`,
+	}
+	s.database.define(&s.settings, cmd)
+	define(&s.settings, cmd, &s.print, setting{flag: "print", kind: "bool", text: "false"},
+		"print the SQL for psql instead; needs no database", parseBool)
+	define(&s.settings, cmd, &s.rewrite, setting{flag: "rewrite", kind: "bool", text: "false"},
+		"also widen the ids of a table of any size, which stops publishers for about 4 s a million rows, "+
+			"and drop a UNIQUE (event_id) that (event_id, topic) replaces", parseBool)
+	define(&s.settings, cmd, &s.lockTimeout, setting{flag: "lock-timeout", kind: "duration", text: outbox.DefaultLockTimeout.String()},
+		"how long a step may wait for a lock that stops publishers before it is tried again later", parseDuration(time.Millisecond))
+	s.log.define(&s.settings, cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return s.run(cmd) }
+	return cmd
+}
+
+func (s *migrateSettings) run(cmd *cobra.Command) error {
+	err := s.resolve(cmd.Flags(), os.LookupEnv)
+	if !s.print {
+		err = errors.Join(err, s.database.check())
+	}
+	if err != nil {
+		return badConfiguration(err)
+	}
+	if s.print {
+		return outbox.PrintMigrations(cmd.OutOrStdout(), s.database.table)
+	}
+	db := s.database.open(2)
+	defer func() { _ = db.Close() }()
+	began := time.Now()
+	report, err := outbox.Migrate(cmd.Context(), db, outbox.MigrateConfig{
+		Table: s.database.table, Rewrite: s.rewrite, LockTimeout: s.lockTimeout, Logger: s.log.logger(cmd.ErrOrStderr()),
+	})
+	if err != nil {
+		return err
+	}
+	printReport(cmd.OutOrStdout(), report, time.Since(began))
+	return nil
+}
+
+// printReport says in sentences what was done and what is left.
+func printReport(w io.Writer, report outbox.Report, took time.Duration) {
+	took = took.Round(time.Millisecond)
+	switch {
+	case report.Created:
+		fmt.Fprintf(w, "created %s, version %d, in %s\n", report.Table, report.To, took)
+	case report.From != report.To:
+		fmt.Fprintf(w, "brought %s from version %d to %d in %s\n", report.Table, report.From, report.To, took)
+	default:
+		fmt.Fprintf(w, "%s is up to date at version %d\n", report.Table, report.To)
+	}
+	for _, list := range []struct {
+		word  string
+		lines []string
+	}{{"done", report.Rewritten}, {"left", report.Postponed}, {"note", report.Warnings}} {
+		for _, line := range list.lines {
+			fmt.Fprintf(w, "  %s: %s\n", list.word, line)
+		}
+	}
+}

@@ -1,0 +1,98 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// usageTemplate is cobra's without what a command of ours does not have, wrapped for a terminal.
+const usageTemplate = `Usage:
+  {{.UseLine}}
+
+Flags, each with its environment variable in brackets; a flag wins over the environment:
+{{.LocalFlags.FlagUsagesWrapped 100 | trimTrailingWhitespaces}}
+`
+
+// settings are the flags of a command. Each may be given by an environment variable too. They are parsed
+// all together, so that all mistakes are reported at once.
+type settings struct{ all []*setting }
+
+// setting is one of them. It implements pflag.Value and takes any text: parse judges it later.
+type setting struct {
+	// flag is its name without dashes, variable the environment variable, "" for none.
+	flag, variable string
+	// kind stands for the value in --help: its unit or its type.
+	kind string
+	// text is the default at first, then what was given.
+	text string
+	// secret values are never repeated in an error.
+	secret bool
+	parse  func(string) error
+}
+
+func (s *setting) String() string { return s.text }
+func (s *setting) Type() string   { return s.kind }
+func (s *setting) Set(text string) error {
+	s.text = text
+	return nil
+}
+
+// define adds a setting to the command whose value parse puts into *into.
+func define[T any](s *settings, cmd *cobra.Command, into *T, one setting, usage string, parse func(string) (T, error)) {
+	one.parse = func(text string) error {
+		value, err := parse(text)
+		if err == nil {
+			*into = value
+		}
+		return err
+	}
+	if one.variable != "" {
+		usage += " [" + one.variable + "]"
+	}
+	flag := cmd.Flags().VarPF(&one, one.flag, "", usage)
+	if _, isBool := any(into).(*bool); isBool {
+		flag.NoOptDefVal = "true"
+	}
+	s.all = append(s.all, &one)
+}
+
+// resolve takes each setting from its flag, else from its variable, else its default, and returns every
+// mistake. A mistaken setting has its default then, so that what depends on it can be checked too.
+func (s *settings) resolve(flags *pflag.FlagSet, lookup func(string) (string, bool)) error {
+	var faults []error
+	for _, one := range s.all {
+		name := "--" + one.flag
+		if !flags.Changed(one.flag) && one.variable != "" {
+			if value, ok := lookup(one.variable); ok && strings.TrimSpace(value) != "" {
+				name, one.text = one.variable, value
+			}
+		}
+		text := strings.TrimSpace(one.text)
+		err := one.parse(text)
+		if err == nil {
+			continue
+		}
+		if one.secret {
+			faults = append(faults, fmt.Errorf("%s: %w", name, err))
+		} else {
+			faults = append(faults, fmt.Errorf("%s is %q: %w", name, text, err))
+		}
+		if err := one.parse(flags.Lookup(one.flag).DefValue); err != nil {
+			panic(fmt.Sprintf("the default of --%s: %v", one.flag, err))
+		}
+	}
+	return errors.Join(faults...)
+}
+
+// badConfiguration is one error for all faults, nil for none.
+func badConfiguration(faults ...error) error {
+	err := errors.Join(faults...)
+	if err == nil {
+		return nil
+	}
+	return usageError{fmt.Errorf("bad configuration:\n  %s", strings.ReplaceAll(err.Error(), "\n", "\n  "))}
+}

@@ -1,0 +1,140 @@
+package main_test
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/tailrace-go/tailrace/bus/bustest"
+	"github.com/tailrace-go/tailrace/bus/outbox"
+)
+
+const (
+	patience = 60 * time.Second
+	tick     = 5 * time.Millisecond
+	topic    = "marty.orders"
+)
+
+var binaryDir string
+
+func TestMain(m *testing.M) {
+	if dsn := os.Getenv(callerVariable); dsn != "" {
+		callAndDie(dsn)
+	}
+	dir, err := os.MkdirTemp("", "tailrace-cmd-")
+	if err != nil {
+		panic(err)
+	}
+	binaryDir = dir
+	code := m.Run()
+	_ = os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+// binary builds the command once.
+var binary = sync.OnceValues(func() (string, error) {
+	path := filepath.Join(binaryDir, "tailrace")
+	output, err := exec.Command("go", "build", "-o", path, ".").CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("go build: %w\n%s", err, output)
+	}
+	return path, nil
+})
+
+// bundle is a migrated database and a broker with one topic.
+type bundle struct {
+	t      testing.TB
+	db     *sql.DB
+	dsn    string
+	broker *bustest.Broker
+	admin  *kadm.Client
+}
+
+func setup(t testing.TB) *bundle {
+	t.Helper()
+	db, dsn := bustest.Postgres(t)
+	return setupOn(t, db, dsn)
+}
+
+func setupOn(t testing.TB, db *sql.DB, dsn string) *bundle {
+	t.Helper()
+	b := &bundle{t: t, db: db, dsn: dsn, broker: bustest.Kafka(t)}
+	_, err := outbox.Migrate(t.Context(), db, outbox.MigrateConfig{})
+	require.NoError(t, err)
+	b.broker.CreateTopic(t, topic, 6, nil)
+	client, err := kgo.NewClient(kgo.SeedBrokers(b.broker.Brokers()...))
+	require.NoError(t, err)
+	t.Cleanup(client.Close)
+	b.admin = kadm.NewClient(client)
+	return b
+}
+
+// arrived is how many records the topic holds.
+func (b *bundle) arrived() int {
+	b.t.Helper()
+	offsets, err := b.admin.ListEndOffsets(b.t.Context(), topic)
+	require.NoError(b.t, err)
+	n := 0
+	offsets.Each(func(o kadm.ListedOffset) { n += int(o.Offset) })
+	return n
+}
+
+// waitArrived waits until the topic holds n records more than base.
+func (b *bundle) waitArrived(n int) {
+	b.t.Helper()
+	require.Eventuallyf(b.t, func() bool { return b.arrived() >= n }, patience, tick, "fewer than %d records arrived", n)
+}
+
+func (b *bundle) count(where string) (n int) {
+	b.t.Helper()
+	require.NoError(b.t, b.db.QueryRowContext(b.t.Context(), `SELECT count(*) FROM event_outbox WHERE `+where).Scan(&n))
+	return n
+}
+
+// pending is how many rows wait to be settled.
+func (b *bundle) pending() int {
+	b.t.Helper()
+	return b.count(`processed_at IS NULL AND retry_count < max_retries`)
+}
+
+const settled = `processed_at IS NOT NULL`
+
+func (b *bundle) waitSettledRows(n int) {
+	b.t.Helper()
+	require.Eventuallyf(b.t, func() bool { return b.count(settled) >= n }, patience, tick, "fewer than %d rows are settled", n)
+}
+
+func (b *bundle) waitSettled() {
+	b.t.Helper()
+	require.Eventually(b.t, func() bool { return b.pending() == 0 }, patience, 10*tick, "rows stay pending")
+}
+
+// owner is the process id of the forwarder that owns the outbox, as it says itself; 0 for none.
+func (b *bundle) owner() (pid int) {
+	b.t.Helper()
+	err := b.db.QueryRowContext(b.t.Context(), `SELECT coalesce(split_part(owner, ':', 2)::int, 0) FROM event_outbox_forwarder`).Scan(&pid)
+	if err != nil {
+		require.ErrorIs(b.t, err, sql.ErrNoRows)
+	}
+	return pid
+}
+
+// long is true when the tests may take minutes.
+func long() bool { return os.Getenv("TAILRACE_LONG") == "1" }
+
+func within(t testing.TB, d time.Duration) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), d)
+	t.Cleanup(cancel)
+	return ctx
+}
