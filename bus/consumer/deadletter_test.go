@@ -102,7 +102,8 @@ func TestDeadLetterFilter(t *testing.T) {
 			deadLetter := mustDeadLetter(t, consumer.DeadLetterConfig{
 				Publisher: out, Keep: func(err error) bool { return errors.Is(err, domestic) },
 			})
-			_, err := deadLetter(returning(tt.err))(message.NewMessage("1", nil))
+			produced, err := deadLetter(returning(tt.err))(message.NewMessage("1", nil))
+			require.Empty(t, produced, "a failed handler's messages are not published")
 			if tt.kept {
 				require.ErrorIs(t, err, tt.err)
 				require.Empty(t, out.all())

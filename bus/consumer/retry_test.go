@@ -145,6 +145,18 @@ func TestRetryStopsWithTheMessagesContext(t *testing.T) {
 	})
 }
 
+func TestRetryTellsAShutdownFromTheHandlersError(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	handler := func(*message.Message) ([]*message.Message, error) {
+		cancel()
+		return nil, errBoom // as drivers do, whose connection was closed
+	}
+	_, err := mustRetry(t, quick(nil).Retry)(handler)(message.NewMessageWithContext(ctx, "1", nil))
+	require.ErrorIs(t, err, context.Canceled)
+	require.ErrorIs(t, err, errBoom)
+}
+
 func TestRetryGivesEachAttemptTheFirstContext(t *testing.T) {
 	t.Parallel()
 	type key struct{}
