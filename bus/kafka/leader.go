@@ -2,6 +2,8 @@ package kafka
 
 import (
 	"errors"
+	"fmt"
+	"io"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -139,7 +141,11 @@ func (s *Sender) dialBroker(address string) (*sarama.Broker, error) {
 	}
 	if err != nil {
 		_ = broker.Close()
-		return nil, err
+		if errors.Is(err, io.EOF) {
+			// Brokers that want another protocol, or close on a failed login, give no better answer.
+			return nil, fmt.Errorf("connecting to %s: it hung up (%w); is SecurityProtocol right, and the SASL login?", address, err)
+		}
+		return nil, fmt.Errorf("connecting to %s: %w", address, err)
 	}
 	return broker, nil
 }
