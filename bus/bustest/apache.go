@@ -73,7 +73,7 @@ func emptyNode(node *apache.Cluster) error {
 	if err := node.Open(ctx); err != nil {
 		return err
 	}
-	client, err := node.Client()
+	client, err := node.Client(freshMetadata)
 	if err != nil {
 		return err
 	}

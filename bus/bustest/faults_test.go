@@ -38,16 +38,16 @@ func TestFailProduce(t *testing.T) {
 				}
 				return bustest.Pass
 			})
-			_, _, err := producer.SendMessage(message("orders", 1, nil, "faulted"))
+			_, _, err := producer.SendMessage(record("orders", 1, nil, "faulted"))
 			require.Error(t, err)
 			if test.err != nil {
 				require.ErrorIs(t, err, test.err)
 			}
 			// The fault ends where it was asked to.
-			_, _, err = newProducer(t, broker).SendMessage(message("orders", 0, nil, "untouched"))
+			_, _, err = newProducer(t, broker).SendMessage(record("orders", 0, nil, "untouched"))
 			require.NoError(t, err)
 			broker.FailProduce(nil)
-			_, _, err = newProducer(t, broker).SendMessage(message("orders", 1, nil, "later"))
+			_, _, err = newProducer(t, broker).SendMessage(record("orders", 1, nil, "later"))
 			require.NoError(t, err)
 
 			var values []string
@@ -123,19 +123,19 @@ func TestDenyTakesOneTopicAway(t *testing.T) {
 	broker.CreateTopic(t, "secret", 1, nil)
 	broker.CreateTopic(t, "open", 1, nil)
 	before := newProducer(t, broker) // knows both topics
-	_, _, err := before.SendMessage(message("secret", 0, nil, "allowed"))
+	_, _, err := before.SendMessage(record("secret", 0, nil, "allowed"))
 	require.NoError(t, err)
 
 	broker.Deny("secret")
-	_, _, err = before.SendMessage(message("secret", 0, nil, "denied"))
+	_, _, err = before.SendMessage(record("secret", 0, nil, "denied"))
 	require.ErrorIs(t, err, sarama.ErrTopicAuthorizationFailed)
-	_, _, err = newProducer(t, broker).SendMessage(message("secret", 0, nil, "denied"))
+	_, _, err = newProducer(t, broker).SendMessage(record("secret", 0, nil, "denied"))
 	require.ErrorIs(t, err, sarama.ErrTopicAuthorizationFailed)
-	_, _, err = before.SendMessage(message("open", 0, nil, "allowed"))
+	_, _, err = before.SendMessage(record("open", 0, nil, "allowed"))
 	require.NoError(t, err)
 
 	broker.Allow("secret")
-	_, _, err = newProducer(t, broker).SendMessage(message("secret", 0, nil, "allowed again"))
+	_, _, err = newProducer(t, broker).SendMessage(record("secret", 0, nil, "allowed again"))
 	require.NoError(t, err)
 	require.Len(t, broker.Records(t, "secret"), 2)
 }
@@ -154,7 +154,7 @@ func TestProduceLatencyDelaysProducersOnly(t *testing.T) {
 	start := time.Now()
 	for i, producer := range producers {
 		go func() {
-			_, _, err := producer.SendMessage(message("orders", int32(i), nil, "x"))
+			_, _, err := producer.SendMessage(record("orders", int32(i), nil, "x"))
 			if err != nil {
 				t.Error(err)
 			}

@@ -19,6 +19,9 @@ import (
 // adminTimeout bounds what a Broker asks of its cluster for a test.
 const adminTimeout = 30 * time.Second
 
+// freshMetadata keeps a client from believing for five seconds what it last heard of a topic.
+var freshMetadata = kgo.MetadataMinAge(20 * time.Millisecond)
+
 // cluster is what a Broker needs of any Kafka. One that bustest started is an owned too.
 type cluster interface {
 	Brokers() []string
@@ -97,8 +100,7 @@ func Kafka(t testing.TB, options ...KafkaOption) *Broker {
 
 func newBroker(t testing.TB, cluster cluster) *Broker {
 	t.Helper()
-	// The client would otherwise believe for five seconds that a new topic is unknown.
-	client, err := cluster.Client(kgo.MetadataMinAge(20 * time.Millisecond))
+	client, err := cluster.Client(freshMetadata)
 	if err != nil {
 		t.Fatalf("bustest: %v", err)
 	}

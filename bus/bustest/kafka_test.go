@@ -33,7 +33,7 @@ func newProducer(t testing.TB, broker *bustest.Broker) sarama.SyncProducer {
 	return producer
 }
 
-func message(topic string, partition int32, key sarama.Encoder, value string) *sarama.ProducerMessage {
+func record(topic string, partition int32, key sarama.Encoder, value string) *sarama.ProducerMessage {
 	return &sarama.ProducerMessage{
 		Topic: topic, Partition: partition, Key: key, Value: sarama.StringEncoder(value),
 		Headers: []sarama.RecordHeader{{Key: []byte("name"), Value: []byte(value)}},
@@ -47,7 +47,7 @@ func TestRecordsTellANullKeyFromAnEmptyOne(t *testing.T) {
 	require.Empty(t, broker.Records(t, "orders"))
 	producer := newProducer(t, broker)
 	for i, key := range []sarama.Encoder{nil, sarama.StringEncoder(""), sarama.StringEncoder("k")} {
-		_, _, err := producer.SendMessage(message("orders", int32(i), key, fmt.Sprint(i)))
+		_, _, err := producer.SendMessage(record("orders", int32(i), key, fmt.Sprint(i)))
 		require.NoError(t, err)
 	}
 	records := broker.Records(t, "orders")
@@ -66,17 +66,17 @@ func TestKafkaRestartKeepsAddressAndData(t *testing.T) {
 	broker := bustest.Kafka(t)
 	broker.CreateTopic(t, "orders", 1, nil)
 	producer := newProducer(t, broker)
-	_, _, err := producer.SendMessage(message("orders", 0, nil, "before"))
+	_, _, err := producer.SendMessage(record("orders", 0, nil, "before"))
 	require.NoError(t, err)
 	addresses := broker.Brokers()
 
 	broker.Stop()
-	_, _, err = producer.SendMessage(message("orders", 0, nil, "meanwhile"))
+	_, _, err = producer.SendMessage(record("orders", 0, nil, "meanwhile"))
 	require.Error(t, err)
 
 	broker.Restart(t)
 	require.Equal(t, addresses, broker.Brokers())
-	_, _, err = newProducer(t, broker).SendMessage(message("orders", 0, nil, "after"))
+	_, _, err = newProducer(t, broker).SendMessage(record("orders", 0, nil, "after"))
 	require.NoError(t, err)
 	records := broker.WaitRecords(t, "orders", 2, 10*time.Second)
 	require.Len(t, records, 2)

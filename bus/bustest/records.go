@@ -93,7 +93,7 @@ func (b *Broker) read(ctx context.Context, topic string, n int) ([]Record, error
 	}
 	// Control records count, since a transaction's marker can be what stands at the end.
 	client, err := b.cluster.Client(kgo.KeepControlRecords(), kgo.FetchMaxWait(100*time.Millisecond),
-		kgo.MetadataMinAge(20*time.Millisecond), kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: from}))
+		freshMetadata, kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: from}))
 	if err != nil {
 		return nil, err
 	}
