@@ -40,15 +40,21 @@ func (e *PublishError) Unknown() bool {
 	return false
 }
 
-// Error names the first failure that is not the consequence of another.
-func (e *PublishError) Error() string {
-	first := e.Failures[0]
+// Fault says whose fault the first failure is that is not the consequence of another.
+func (e *PublishError) Fault() delivery.Fault { return e.first().Fault }
+
+func (e *PublishError) first() PublishFailure {
 	for _, failure := range e.Failures {
 		if failure.Fault != delivery.Withheld {
-			first = failure
-			break
+			return failure
 		}
 	}
+	return e.Failures[0]
+}
+
+// Error names the first failure that is not the consequence of another.
+func (e *PublishError) Error() string {
+	first := e.first()
 	verb := "was not delivered"
 	if first.Fault == delivery.Transport {
 		verb = "may not have been delivered"

@@ -130,9 +130,19 @@ type Subscriber struct {
 	closing chan struct{}
 	running sync.WaitGroup
 
-	mu     sync.Mutex
-	closed bool
-	turns  map[string]bool
+	mu         sync.Mutex
+	closed     bool
+	turns      map[string]bool
+	state      SubscriberState
+	unfinished int
+}
+
+// SubscriberState is how a [Subscriber] stands.
+type SubscriberState struct {
+	// Owner is true while the subscriber owns the table, false while it stands by or has no subscription.
+	Owner bool
+	// Database and Transport are the last error of each while it lasts, else nil.
+	Database, Transport error
 }
 
 var _ message.Subscriber = (*Subscriber)(nil)
@@ -187,7 +197,11 @@ func (s *Subscriber) Subscribe(ctx context.Context, topic string) (<-chan *messa
 	sub := newSubscription(ctx, s, topic)
 	go func() {
 		defer s.running.Done()
-		defer s.owner.leave()
+		defer func() {
+			if s.owner.leave() {
+				s.note(func(now *SubscriberState) { *now = SubscriberState{} })
+			}
+		}()
 		defer close(sub.out)
 		stopping, cancel := context.WithCancel(ctx)
 		defer cancel()
@@ -214,6 +228,27 @@ func (s *Subscriber) Close() error {
 	s.mu.Unlock()
 	s.running.Wait()
 	return nil
+}
+
+// State returns how the subscriber stands now.
+func (s *Subscriber) State() SubscriberState {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.state
+}
+
+// Drained reports whether every message that a handler had in hand came back before CloseTimeout. What
+// did not is delivered again by the next owner.
+func (s *Subscriber) Drained() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.unfinished == 0
+}
+
+func (s *Subscriber) note(change func(*SubscriberState)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	change(&s.state)
 }
 
 // takeTurn reports whether the topic may be read now.

@@ -61,7 +61,10 @@ func (s *subscription) deliverAll(ctx context.Context, rows []Row, blocked map[k
 			return done, 0, nil
 		case failure == nil:
 			s.acked = append(s.acked, row.ID)
-			s.outage = 0
+			if s.outage > 0 {
+				s.outage = 0
+				s.note(func(now *SubscriberState) { now.Transport = nil })
+			}
 			delete(s.paused, row.Topic)
 			done++
 			continue
@@ -73,6 +76,7 @@ func (s *subscription) deliverAll(ctx context.Context, rows []Row, blocked map[k
 		case delivery.Delivered, delivery.Refused:
 		case delivery.Transport, delivery.Withheld:
 			s.outage = min(max(2*s.outage, outageMin), outageMax)
+			s.note(func(now *SubscriberState) { now.Transport = failure })
 			s.logger.Error("Could not deliver for the transport's sake; no event is blamed", failure, watermill.LogFields{"retry_in": s.outage})
 			return done, s.outage, nil
 		case delivery.Topic:
@@ -156,6 +160,9 @@ func (s *subscription) deliver(ctx context.Context, row Row) error {
 			defer timer.Stop()
 			deadline = timer.C
 		case <-deadline:
+			s.mu.Lock()
+			s.unfinished++
+			s.mu.Unlock()
 			s.logger.Error("A handler did not finish in time; its event will be delivered again", errStopped, watermill.LogFields{"event_id": row.EventID, "row": row.ID})
 			return errStopped
 		}

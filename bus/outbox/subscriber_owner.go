@@ -32,14 +32,16 @@ func (o *ownership) join() {
 	}
 }
 
-// leave gives the table to the next process when the last subscription has left.
-func (o *ownership) leave() {
+// leave gives the table to the next process when the last subscription has left, which it reports.
+func (o *ownership) leave() (last bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.users--; o.users == 0 {
-		close(o.stop)
-		o.drop()
+	if o.users--; o.users > 0 {
+		return false
 	}
+	close(o.stop)
+	o.drop()
+	return true
 }
 
 // use calls do with the claim, making one if there is none; do is called by one goroutine at a time. It

@@ -65,8 +65,10 @@ func (s *subscription) run(ctx context.Context) {
 		pause, err := s.cycle(ctx)
 		switch {
 		case errors.Is(err, ErrOwned):
+			s.note(func(now *SubscriberState) { *now = SubscriberState{} })
 			pause = s.config.StandbyPoll
 		case err != nil:
+			s.note(func(now *SubscriberState) { now.Owner, now.Database = false, err })
 			s.logger.Error("Could not read or settle the outbox, trying again", err, nil)
 			pause = s.config.RetryMin
 		}
@@ -87,6 +89,7 @@ func (s *subscription) cycle(ctx context.Context) (time.Duration, error) {
 	if err := s.owner.use(ctx, s.prepare); err != nil {
 		return 0, err
 	}
+	s.note(func(now *SubscriberState) { now.Owner, now.Database = true, nil })
 	delivered := 0
 	blocked := map[keyID]struct{}{}
 	for after := s.floor; ctx.Err() == nil; {

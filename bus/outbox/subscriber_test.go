@@ -191,24 +191,31 @@ func TestSubscriberBlamesNoEventForAnOutage(t *testing.T) {
 	b := setup(t)
 	require.NoError(t, b.writer(t).Publish("t", keyed(3, 3)...))
 	away := errors.New("the broker is away")
-	messages := b.subscribe(t, b.subscriber(t, func(c *outbox.SubscriberConfig) {
+	s := b.subscriber(t, func(c *outbox.SubscriberConfig) {
 		c.Fault = func(err error) delivery.Fault {
 			if errors.Is(err, away) {
 				return delivery.Transport
 			}
 			return delivery.Refused
 		}
-	}), "t")
+	})
+	messages := b.subscribe(t, s, "t")
 	for range 5 {
 		msg := next(t, messages)
 		require.Equal(t, "0", string(msg.Payload), "nothing overtakes during an outage")
+		require.True(t, s.State().Owner)
 		outbox.NoteFailure(msg.Context(), fmt.Errorf("publish: %w", away))
 		msg.Nack()
 	}
 	for range 3 {
-		next(t, messages).Ack()
+		msg := next(t, messages)
+		if string(msg.Payload) == "0" {
+			require.ErrorIs(t, s.State().Transport, away)
+		}
+		msg.Ack()
 	}
 	b.eventually(t, 3, `SELECT count(*) FROM event_outbox WHERE processed_at IS NOT NULL`)
+	require.NoError(t, s.State().Transport)
 	require.Zero(t, scalar[int64](t, b, `SELECT sum(retry_count) FROM event_outbox`))
 }
 
@@ -350,6 +357,8 @@ func TestSubscriberFinishesWhatAHandlerHasInHand(t *testing.T) {
 	require.NoError(t, <-closed)
 	_, open := <-messages
 	require.False(t, open)
+	require.True(t, s.Drained())
+	require.False(t, s.State().Owner)
 	require.Equal(t, int64(1), scalar[int64](t, b, `SELECT count(*) FROM event_outbox WHERE processed_at IS NOT NULL`), "acked is settled before Close returns")
 }
 
@@ -377,6 +386,7 @@ func TestSubscriberGivesUpOnAHandlerThatDoesNotFinish(t *testing.T) {
 	msg := next(t, b.subscribe(t, s, "t"))
 	require.NoError(t, s.Close())
 	<-msg.Context().Done()
+	require.False(t, s.Drained())
 	require.Equal(t, int64(1), scalar[int64](t, b, `SELECT count(*) FROM event_outbox WHERE processed_at IS NULL AND retry_count = 0`))
 }
 
