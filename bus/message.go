@@ -117,3 +117,10 @@ func either(a, b error) error {
 	}
 	return errors.Join(a, b)
 }
+
+// RecordKey returns the record key of a message that a Bus published, "" for none. It has the form that
+// watermill-kafka's NewWithPartitioningMarshaler asks for, for who publishes through that publisher; it
+// sends "" as an empty key, where bus/kafka sends none.
+func RecordKey(_ string, msg *message.Message) (string, error) {
+	return msg.Metadata.Get(delivery.KeyMetadata), nil
+}
