@@ -105,9 +105,14 @@ func (s *Sender) work() work {
 		w.topics = append(w.topics, t.name)
 	}
 	for _, t := range s.topics {
-		if t.limitDue && t.state != topicAsking {
-			w.limits = append(w.limits, t.name)
+		if !t.limitDue || t.state == topicAsking {
+			continue
 		}
+		if d := limitPause - now.Sub(t.limitAsked); d > 0 {
+			w.wait = min(w.wait, d)
+			continue
+		}
+		w.limits = append(w.limits, t.name)
 	}
 	s.mu.Unlock()
 	s.run(fx)

@@ -2,6 +2,7 @@ package kafka_test
 
 import (
 	"fmt"
+	"os"
 	"slices"
 	"sync"
 	"testing"
@@ -16,9 +17,16 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if os.Getenv(brokerProcess) != "" {
+		serveBroker()
+		return
+	}
 	// Watermill's own test suite leaves these behind: nobody takes what its multiplied subscriber has left.
 	const multiplier = "github.com/ThreeDotsLabs/watermill/internal/subscriber.(*multiplier).Subscribe"
-	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction(multiplier+".func2"), goleak.IgnoreAnyFunction(multiplier+".func3"),
+	goleak.VerifyTestMain(m,
+		// With TAILRACE_KAFKA=apache the brokers are processes that serve all tests.
+		goleak.IgnoreAnyFunction("github.com/tailrace-go/tailrace/internal/embedded/proc.(*Process).run"),
+		goleak.IgnoreAnyFunction(multiplier+".func2"), goleak.IgnoreAnyFunction(multiplier+".func3"),
 		// Each fetch request counts in go-metrics' default registry, whatever registry sarama is given.
 		goleak.IgnoreAnyFunction("github.com/rcrowley/go-metrics.(*meterArbiter).tick"))
 }

@@ -35,11 +35,8 @@ func (s *Sender) shrink(t *topic, b *batch) {
 	s.askLimit(t)
 }
 
-// askLimit makes the topic's limit due, unless it was just asked for. s.mu is held.
+// askLimit makes the topic's limit due; it is asked for once in limitPause at most. s.mu is held.
 func (s *Sender) askLimit(t *topic) {
-	if t.limitDue || time.Since(t.limitAsked) < limitPause {
-		return
-	}
 	t.limitDue = true
 	s.wakeControl()
 }
