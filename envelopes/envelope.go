@@ -1,6 +1,7 @@
 package envelopes
 
 import (
+	"bytes"
 	"encoding/json"
 	"time"
 )
@@ -28,11 +29,12 @@ func Decode(data []byte) (Envelope, error) {
 		envelope.Metadata = decodeMetadata(metadata)
 		o.faults = append(o.faults, metadata.faults...)
 	}
-	payload, present := o.fields["payload"]
+	payload, present := o.raw("payload")
 	if !present {
 		o.fault("payload", "is missing")
 	}
-	envelope.Payload = payload
+	// The caller may use its buffer again.
+	envelope.Payload = bytes.Clone(payload)
 	return orInvalid(envelope, o)
 }
 
@@ -42,20 +44,12 @@ func (e Envelope) Kind() Kind {
 	if err != nil {
 		return KindCustom
 	}
-	has := func(names ...string) bool {
-		for _, name := range names {
-			if _, present := o.fields[name]; !present {
-				return false
-			}
-		}
-		return true
-	}
 	switch {
-	case has("aggregate_type", "aggregate_id", "event_data"):
+	case o.has("aggregate_type", "aggregate_id", "event_data"):
 		return KindDomain
-	case has("recipient_type", "recipient_ids", "event_type"):
+	case o.has("recipient_type", "recipient_ids", "event_type"):
 		return KindNotification
-	case has("action", "resource_type", "event_type"):
+	case o.has("action", "resource_type", "event_type"):
 		return KindAudit
 	default:
 		return KindCustom

@@ -12,32 +12,34 @@ import (
 // object reads the fields of one JSON object, by exact name, and collects what is wrong with them.
 type object struct {
 	path   string
-	fields map[string]json.RawMessage
+	fields []field
 	faults []error
 }
 
 func parseObject(path string, data []byte) (*object, error) {
-	o := &object{path: path}
-	if err := json.Unmarshal(data, &o.fields); err != nil {
-		return nil, parseFault(path, data, err)
+	if !json.Valid(data) {
+		return nil, syntaxFault(path, data)
 	}
-	if o.fields == nil {
-		return nil, &FieldError{Field: path, Problem: "is null, where an object belongs"}
-	}
-	return o, nil
+	return splitObject(path, data)
 }
 
-func parseFault(path string, data []byte, err error) error {
-	var syntax *json.SyntaxError
-	if !errors.As(err, &syntax) {
-		trimmed := bytes.TrimLeft(data, " \t\r\n")
-		if len(trimmed) == 0 {
-			return &FieldError{Field: path, Problem: "is empty"}
-		}
-		return &FieldError{Field: path, Problem: "is " + kindOf(trimmed[0]) + ", where an object belongs"}
+// splitObject is parseObject for data that is known to be JSON.
+func splitObject(path string, data []byte) (*object, error) {
+	start := skipSpace(data, 0)
+	if data[start] != '{' {
+		return nil, &FieldError{Field: path, Problem: "is " + kindOf(data[start]) + ", where an object belongs"}
 	}
-	if len(bytes.TrimSpace(data)) == 0 {
+	return &object{path: path, fields: splitFields(data, start)}, nil
+}
+
+func syntaxFault(path string, data []byte) error {
+	if skipSpace(data, 0) == len(data) {
 		return &FieldError{Field: path, Problem: "is empty"}
+	}
+	var syntax *json.SyntaxError
+	var ignored json.RawMessage
+	if !errors.As(json.Unmarshal(data, &ignored), &syntax) {
+		return &FieldError{Field: path, Problem: "is not JSON"}
 	}
 	at := " at byte " + strconv.FormatInt(syntax.Offset, 10)
 	// Python's json writes these three for float("nan") and float("inf").
@@ -77,8 +79,27 @@ func (o *object) wrong(field string, raw json.RawMessage, want string) {
 
 // get returns a field's JSON, or nothing for a field that is missing or null.
 func (o *object) get(field string) (json.RawMessage, bool) {
-	raw := o.fields[field]
-	return raw, len(raw) > 0 && raw[0] != 'n'
+	raw, present := o.raw(field)
+	return raw, present && raw[0] != 'n'
+}
+
+// raw returns a field's JSON; of several by the same name the last, as encoding/json has it.
+func (o *object) raw(field string) (json.RawMessage, bool) {
+	for i := len(o.fields) - 1; i >= 0; i-- {
+		if string(o.fields[i].name) == field {
+			return o.fields[i].value, true
+		}
+	}
+	return nil, false
+}
+
+func (o *object) has(fields ...string) bool {
+	for _, field := range fields {
+		if _, present := o.raw(field); !present {
+			return false
+		}
+	}
+	return true
 }
 
 func (o *object) str(field string) string {
@@ -188,7 +209,7 @@ func (o *object) sub(field string) *object {
 		o.fault(field, "is missing")
 		return nil
 	}
-	inner, err := parseObject(o.name(field), raw)
+	inner, err := splitObject(o.name(field), raw)
 	if err != nil {
 		o.faults = append(o.faults, err)
 	}
@@ -200,11 +221,11 @@ func (o *object) array(field string) []json.RawMessage {
 	if !present {
 		return nil
 	}
-	var items []json.RawMessage
-	if json.Unmarshal(raw, &items) != nil {
+	if raw[0] != '[' {
 		o.wrong(field, raw, "an array")
+		return nil
 	}
-	return items
+	return splitItems(raw)
 }
 
 func (o *object) values(field string) []any {
@@ -241,14 +262,14 @@ func (o *object) stringMap(field string) map[string]string {
 		return nil
 	}
 	values := make(map[string]string, len(inner.fields))
-	for name := range inner.fields {
+	for _, one := range inner.fields {
 		// A header's name is the application's own and may be content, so the fault names the map.
-		value, ok := unquote(inner.fields[name])
+		value, ok := unquote(one.value)
 		if !ok {
 			o.fault(field, "has a value that is not a string")
 			return nil
 		}
-		values[name] = value
+		values[string(one.name)] = value
 	}
 	return values
 }

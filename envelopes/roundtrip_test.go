@@ -121,6 +121,7 @@ func FuzzDecode(f *testing.F) {
 			return
 		}
 		require.True(t, json.Valid(data))
+		requireSameAsEncodingJSON(t, data, envelope)
 		for _, event := range all(envelope) {
 			encoded, err := envelopes.Encode(event)
 			if err != nil {
