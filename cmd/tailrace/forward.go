@@ -2,40 +2,33 @@ package main
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
-	"log/slog"
+	"math"
 	"os"
-	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/spf13/cobra"
 
+	"github.com/tailrace-go/tailrace/bus/connect"
 	"github.com/tailrace-go/tailrace/bus/kafka"
 	"github.com/tailrace-go/tailrace/bus/outbox"
-	"github.com/tailrace-go/tailrace/forwarder"
-	"github.com/tailrace-go/tailrace/topics"
 )
 
-// poolSize is the connections a forwarder uses (see forwarder.Config.DB) and one to spare.
-const poolSize = 5
-
-// forwardSettings are what `tailrace forward` can be told.
+// forwardSettings are what `tailrace forward` can be told, besides what bus/connect knows.
 type forwardSettings struct {
 	settings
 
-	database databaseSettings
-	kafka    kafkaSettings
-	log      logSettings
-
-	prefix, deadLetter string
-	batch, window      int
-	retention          time.Duration
-	lease, drain       time.Duration
-	address            string
+	log                     logSettings
+	engine                  engineName
+	batch, window           int
+	retention, lease, drain time.Duration
+	compression             kafka.Compression
+	create                  bool
+	partitions, replication int
+	address                 string
 }
 
 func forwardCommand() *cobra.Command {
@@ -53,84 +46,85 @@ SIGTERM or SIGINT stops it cleanly: it finishes what is on its way and makes no 
 signal ends it at once.`,
 	}
 	s.define(cmd)
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		return s.run(cmd)
-	}
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return s.run(cmd) }
 	return cmd
 }
 
 func (s *forwardSettings) define(cmd *cobra.Command) {
-	s.database.define(&s.settings, cmd)
-	s.kafka.define(&s.settings, cmd)
-	s.log.define(&s.settings, cmd)
-	define(&s.settings, cmd, &s.prefix, setting{flag: "topic-prefix", variable: "EVENT_TOPIC_PREFIX", kind: "name", text: "marty"},
-		"what stands before the dead-letter topic's name; events carry their whole topic name already", parseText)
-	define(&s.settings, cmd, &s.deadLetter, setting{flag: "dead-letter-topic", variable: "EVENT_DEAD_LETTER_TOPIC", kind: "name", text: topics.DefaultDeadLetter},
-		"where copies of events go that spent their attempts, without the prefix", parseText)
-	define(&s.settings, cmd, &s.batch, setting{flag: "batch-size", variable: "TAILRACE_BATCH_SIZE", kind: "rows", text: "2000"},
+	s.shareDatabase(cmd)
+	s.shareKafka(cmd)
+	s.share(cmd, setting{flag: "topic-prefix", variable: "EVENT_TOPIC_PREFIX", kind: "name"},
+		"what stands before the dead-letter topic's name; events carry their whole topic name already")
+	s.share(cmd, setting{flag: "dead-letter-topic", variable: "EVENT_DEAD_LETTER_TOPIC", kind: "name"},
+		"where copies of events go that spent their attempts, without the prefix")
+	own := &s.settings
+	define(own, cmd, &s.batch, setting{flag: "batch-size", variable: "TAILRACE_BATCH_SIZE", kind: "rows", text: "2000"},
 		"how many rows one read takes at most", parseCount(1, 1<<16))
-	define(&s.settings, cmd, &s.window, setting{flag: "window", variable: "TAILRACE_WINDOW", kind: "rows", text: "40000"},
+	define(own, cmd, &s.window, setting{flag: "window", variable: "TAILRACE_WINDOW", kind: "rows", text: "40000"},
 		"how many rows may be on their way at once, read but not yet settled", parseCount(1, 10_000_000))
-	define(&s.settings, cmd, &s.retention, setting{flag: "retention", variable: "TAILRACE_RETENTION", kind: "duration", text: "7d"},
+	define(own, cmd, &s.retention, setting{flag: "retention", variable: "TAILRACE_RETENTION", kind: "duration", text: "7d"},
 		"how long processed rows are kept; 0 deletes a row as soon as it is delivered", parseDuration(0))
-	define(&s.settings, cmd, &s.lease, setting{flag: "lease", variable: "TAILRACE_LEASE", kind: "duration", text: "1.2s"},
+	define(own, cmd, &s.lease, setting{flag: "lease", variable: "TAILRACE_LEASE", kind: "duration", text: "1.2s"},
 		"how long the owner acts on its last heartbeat; a frozen owner is replaced after a quarter more", parseDuration(100*time.Millisecond))
-	define(&s.settings, cmd, &s.drain, setting{flag: "drain-timeout", variable: "TAILRACE_DRAIN_TIMEOUT", kind: "duration", text: "15s"},
+	define(own, cmd, &s.drain, setting{flag: "drain-timeout", variable: "TAILRACE_DRAIN_TIMEOUT", kind: "duration", text: "15s"},
 		"how long a stopping process waits for what is on its way", parseDuration(time.Millisecond))
-	define(&s.settings, cmd, &s.address, setting{flag: "http-addr", variable: "TAILRACE_HTTP_ADDR", kind: "host:port", text: "127.0.0.1:8090"},
+	define(own, cmd, &s.compression, setting{flag: "compression", variable: "TAILRACE_COMPRESSION", kind: "codec", text: "none"},
+		"compression of batches: none, gzip, snappy, lz4 or zstd",
+		oneOf(kafka.NoCompression, kafka.Gzip, kafka.Snappy, kafka.LZ4, kafka.Zstd))
+	define(own, cmd, &s.create, setting{flag: "create-topics", variable: "TAILRACE_CREATE_TOPICS", kind: "bool", text: "false"},
+		"create topics that are missing; without it their events wait until somebody does", parseBool)
+	define(own, cmd, &s.partitions, setting{flag: "topic-partitions", variable: "TAILRACE_TOPIC_PARTITIONS", kind: "count", text: "6"},
+		"partitions of topics made by --create-topics; keys move when a topic grows, so start with enough", parseCount(1, 10_000))
+	define(own, cmd, &s.replication, setting{flag: "topic-replication", variable: "TAILRACE_TOPIC_REPLICATION", kind: "count", text: "0"},
+		"replicas of topics made by --create-topics; 0 leaves it to the broker", parseCount(0, math.MaxInt16))
+	define(own, cmd, &s.engine, setting{flag: "engine", variable: "TAILRACE_ENGINE", kind: "name", text: "pipeline"},
+		"pipeline, or watermill: Watermill's own forwarder component over the same table, by the same rules, one event after the other", oneOf(pipelineEngine, watermillEngine))
+	define(own, cmd, &s.address, setting{flag: "http-addr", variable: "TAILRACE_HTTP_ADDR", kind: "host:port", text: "127.0.0.1:8090"},
 		"where /healthz, /readyz and /metrics are served; off for nowhere", parseListenAddress)
+	s.log.define(own, cmd)
 }
 
+// poolSize is the connections a forwarder uses (see forwarder.Config.DB) and one to spare.
+const poolSize = 5
+
 func (s *forwardSettings) run(cmd *cobra.Command) (err error) {
-	faults := []error{s.resolve(cmd.Flags(), os.LookupEnv), s.database.check()}
+	environ := environment()
+	shared, err := s.connect(cmd.Flags(), environ, true)
+	if err := badConfiguration(err, s.resolve(cmd.Flags(), environ)); err != nil {
+		return err
+	}
 	logger := s.log.logger(cmd.ErrOrStderr())
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	db := s.database.open(poolSize)
-	defer func() { _ = db.Close() }()
-	sender, forward, err := s.build(db, logger, registry)
-	if err := badConfiguration(append(faults, err)...); err != nil {
+	db, err := openDatabase(shared, poolSize)
+	if err != nil {
 		return err
 	}
-	// After Run: a closed sender would hold back what is on its way.
-	defer func() { err = errors.Join(err, sender.Close()) }()
+	defer func() { _ = db.Close() }()
+	engine, err := s.build(shared, db, logger, registry)
+	if err != nil {
+		return badConfiguration(err)
+	}
+	// After Run: what sends must not be closed before.
+	defer func() { err = errors.Join(err, engine.close()) }()
 	monitor, err := listen(s.address)
 	if err != nil {
 		return err
 	}
 	defer monitor.close()
-	monitor.serve(readiness(cmd.Context(), forward), registry, logger)
-	logger.Info("forwarding", "table", s.database.table, "kafka", s.kafka.config, "version", version())
-	err = forward.Run(cmd.Context())
-	if err != nil {
-		return s.explain(err)
+	monitor.serve(readiness(cmd.Context(), engine), registry, logger)
+	logger.Info("forwarding", "table", shared.OutboxTable, "database", shared.DatabaseURL, "kafka", cluster(shared), "engine", s.engine, "version", version())
+	if err := engine.Run(cmd.Context()); err != nil {
+		return explain(err, shared)
 	}
-	logger.Info("stopped", "pid", strconv.Itoa(os.Getpid()))
+	logger.Info("stopped", "pid", os.Getpid())
 	return nil
 }
 
-// build makes the sender and the forwarder, reporting what is wrong with either.
-func (s *forwardSettings) build(db *sql.DB, logger *slog.Logger, registry prometheus.Registerer) (*kafka.Sender, *forwarder.Forwarder, error) {
-	deadLetter, err := topics.Naming{Prefix: s.prefix, DeadLetterName: s.deadLetter}.DeadLetter()
-	faults := []error{err}
-	sender, err := s.kafka.sender(os.Getenv("KAFKA_SASL_PASSWORD"), logger)
-	faults = append(faults, err)
-	config := forwarder.Config{
-		DB: db, Table: s.database.table, Sender: sender, DeadLetterTopic: deadLetter,
-		BatchSize: s.batch, Window: s.window, Retention: s.retention, DeleteProcessed: s.retention == 0,
-		Lease: s.lease, DrainTimeout: s.drain, Logger: logger, Registerer: registry,
-	}
-	if sender == nil {
-		config.Sender = forwarder.NewPublisherSender(nil, forwarder.PublisherSenderConfig{}) // to find its other faults
-	}
-	forward, err := forwarder.New(config)
-	return sender, forward, errors.Join(append(faults, err)...)
-}
-
-// readiness is the forwarder's, until the process is told to stop.
-func readiness(ctx context.Context, forward *forwarder.Forwarder) probe {
+// readiness is the engine's, until the process is told to stop.
+func readiness(ctx context.Context, engine *engine) probe {
 	return func() (string, error) {
-		status := forward.Status()
+		status := engine.Status()
 		if ctx.Err() != nil {
 			return status.String(), errors.New("stopping")
 		}
@@ -138,9 +132,10 @@ func readiness(ctx context.Context, forward *forwarder.Forwarder) probe {
 	}
 }
 
-func (s *forwardSettings) explain(err error) error {
+// explain adds the command that mends it.
+func explain(err error, config connect.Config) error {
 	if errors.Is(err, outbox.ErrNoTable) || errors.Is(err, outbox.ErrNotMigrated) {
-		return fmt.Errorf("%w\nrun this, with the same DATABASE_URL, and start again: %s", err, s.database.migrateCommandFor())
+		return fmt.Errorf("%w\nrun this with the same DATABASE_URL, and try again:\n%s", err, migrateCommandFor(config.OutboxTable))
 	}
 	return err
 }

@@ -1,10 +1,8 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io"
-	"os"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -16,7 +14,6 @@ import (
 type migrateSettings struct {
 	settings
 
-	database       databaseSettings
 	log            logSettings
 	print, rewrite bool
 	lockTimeout    time.Duration
@@ -31,7 +28,7 @@ func migrateCommand() *cobra.Command {
 the guide's DDL included. Publishers go on writing meanwhile, and any number of processes may migrate
 at once: one works, the others wait for it. Running it again does no harm.`,
 	}
-	s.database.define(&s.settings, cmd)
+	s.shareDatabase(cmd)
 	define(&s.settings, cmd, &s.print, setting{flag: "print", kind: "bool", text: "false"},
 		"print the SQL for psql instead; needs no database", parseBool)
 	define(&s.settings, cmd, &s.rewrite, setting{flag: "rewrite", kind: "bool", text: "false"},
@@ -45,21 +42,23 @@ at once: one works, the others wait for it. Running it again does no harm.`,
 }
 
 func (s *migrateSettings) run(cmd *cobra.Command) error {
-	err := s.resolve(cmd.Flags(), os.LookupEnv)
-	if !s.print {
-		err = errors.Join(err, s.database.check())
-	}
-	if err != nil {
-		return badConfiguration(err)
+	environ := environment()
+	faults := s.resolve(cmd.Flags(), environ)
+	shared, err := s.connect(cmd.Flags(), environ, !s.print)
+	if err := badConfiguration(err, faults); err != nil {
+		return err
 	}
 	if s.print {
-		return outbox.PrintMigrations(cmd.OutOrStdout(), s.database.table)
+		return outbox.PrintMigrations(cmd.OutOrStdout(), shared.OutboxTable)
 	}
-	db := s.database.open(2)
+	db, err := openDatabase(shared, 2)
+	if err != nil {
+		return err
+	}
 	defer func() { _ = db.Close() }()
 	began := time.Now()
 	report, err := outbox.Migrate(cmd.Context(), db, outbox.MigrateConfig{
-		Table: s.database.table, Rewrite: s.rewrite, LockTimeout: s.lockTimeout, Logger: s.log.logger(cmd.ErrOrStderr()),
+		Table: shared.OutboxTable, Rewrite: s.rewrite, LockTimeout: s.lockTimeout, Logger: s.log.logger(cmd.ErrOrStderr()),
 	})
 	if err != nil {
 		return err

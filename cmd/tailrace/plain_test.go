@@ -96,3 +96,21 @@ func TestDeadLettersGoUnderThePrefix(t *testing.T) {
 	require.Zero(t, code)
 	require.Regexp(t, `dead +1`, strings.ReplaceAll(output, "\t", " "))
 }
+
+// TestWatermillEngine: the same table, rules and lock, through Watermill's own component.
+func TestWatermillEngine(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	load := b.startLoad(2, 20)
+	p := b.forward("--engine", "watermill")
+	p.waitReady(200, "owner")
+	standby := b.forward()
+	load.release(400)
+	b.waitArrived(100)
+	p.stop()
+	load.release(400)
+	load.finish()
+
+	require.Equal(t, tally{sent: 800, delivered: 800}, b.requireWhole())
+	standby.stop()
+}

@@ -19,7 +19,11 @@ Flags, each with its environment variable in brackets; a flag wins over the envi
 
 // settings are the flags of a command. Each may be given by an environment variable too. They are parsed
 // all together, so that all mistakes are reported at once.
-type settings struct{ all []*setting }
+type settings struct {
+	own []*setting
+	// shared are those of bus/connect, which parses them.
+	shared []*setting
+}
 
 // setting is one of them. It implements pflag.Value and takes any text: parse judges it later.
 type setting struct {
@@ -28,10 +32,8 @@ type setting struct {
 	// kind stands for the value in --help: its unit or its type.
 	kind string
 	// text is the default at first, then what was given.
-	text string
-	// secret values are never repeated in an error.
-	secret bool
-	parse  func(string) error
+	text  string
+	parse func(string) error
 }
 
 func (s *setting) String() string { return s.text }
@@ -39,6 +41,13 @@ func (s *setting) Type() string   { return s.kind }
 func (s *setting) Set(text string) error {
 	s.text = text
 	return nil
+}
+
+func (s *setting) add(flags *pflag.FlagSet, usage string) *pflag.Flag {
+	if s.variable != "" {
+		usage += " [" + s.variable + "]"
+	}
+	return flags.VarPF(s, s.flag, "", usage)
 }
 
 // define adds a setting to the command whose value parse puts into *into.
@@ -50,39 +59,25 @@ func define[T any](s *settings, cmd *cobra.Command, into *T, one setting, usage 
 		}
 		return err
 	}
-	if one.variable != "" {
-		usage += " [" + one.variable + "]"
-	}
-	flag := cmd.Flags().VarPF(&one, one.flag, "", usage)
+	flag := one.add(cmd.Flags(), usage)
 	if _, isBool := any(into).(*bool); isBool {
 		flag.NoOptDefVal = "true"
 	}
-	s.all = append(s.all, &one)
+	s.own = append(s.own, &one)
 }
 
-// resolve takes each setting from its flag, else from its variable, else its default, and returns every
-// mistake. A mistaken setting has its default then, so that what depends on it can be checked too.
-func (s *settings) resolve(flags *pflag.FlagSet, lookup func(string) (string, bool)) error {
+// resolve takes each setting of its own from its flag, else from its variable, else its default, and
+// returns every mistake.
+func (s *settings) resolve(flags *pflag.FlagSet, environ map[string]string) error {
 	var faults []error
-	for _, one := range s.all {
-		name := "--" + one.flag
-		if !flags.Changed(one.flag) && one.variable != "" {
-			if value, ok := lookup(one.variable); ok && strings.TrimSpace(value) != "" {
-				name, one.text = one.variable, value
-			}
+	for _, one := range s.own {
+		name, text := "--"+one.flag, one.text
+		if value := environ[one.variable]; !flags.Changed(one.flag) && value != "" {
+			name, text = one.variable, value
 		}
-		text := strings.TrimSpace(one.text)
-		err := one.parse(text)
-		if err == nil {
-			continue
-		}
-		if one.secret {
-			faults = append(faults, fmt.Errorf("%s: %w", name, err))
-		} else {
+		text = strings.TrimSpace(text)
+		if err := one.parse(text); err != nil {
 			faults = append(faults, fmt.Errorf("%s is %q: %w", name, text, err))
-		}
-		if err := one.parse(flags.Lookup(one.flag).DefValue); err != nil {
-			panic(fmt.Sprintf("the default of --%s: %v", one.flag, err))
 		}
 	}
 	return errors.Join(faults...)

@@ -1,10 +1,8 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -16,26 +14,26 @@ import (
 
 func statusCommand() *cobra.Command {
 	var s settings
-	var database databaseSettings
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Say how an outbox stands",
 		Long: `Say how an outbox stands: its version, the events that wait and those that are dead, and how many ids
 are left. It reads only.`,
 	}
-	database.define(&s, cmd)
+	s.shareDatabase(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		if err := badConfiguration(s.resolve(cmd.Flags(), os.LookupEnv), database.check()); err != nil {
+		shared, err := s.connect(cmd.Flags(), environment(), true)
+		if err != nil {
+			return badConfiguration(err)
+		}
+		db, err := openDatabase(shared, 2)
+		if err != nil {
 			return err
 		}
-		db := database.open(2)
 		defer func() { _ = db.Close() }()
-		status, err := outbox.Status(cmd.Context(), db, database.table)
+		status, err := outbox.Status(cmd.Context(), db, shared.OutboxTable)
 		if err != nil {
-			if errors.Is(err, outbox.ErrNoTable) {
-				return fmt.Errorf("%w\nrun this, with the same DATABASE_URL: %s", err, database.migrateCommandFor())
-			}
-			return err
+			return explain(err, shared)
 		}
 		return printStatus(cmd.OutOrStdout(), status)
 	}
