@@ -1,6 +1,7 @@
 package outbox
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -56,4 +57,13 @@ func explainWrite(t table, err error) error {
 		return fmt.Errorf("%w: read them to the end or close them before publishing: %w", ErrRowsOpen, err)
 	}
 	return fmt.Errorf("outbox: write to %s: %w", t.quoted(), err)
+}
+
+// withContext keeps the context's error visible: what the server says of a cancelled statement is only
+// that it was cancelled.
+func withContext(ctx context.Context, err error) error {
+	if err == nil || ctx.Err() == nil || errors.Is(err, ctx.Err()) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", err, ctx.Err())
 }

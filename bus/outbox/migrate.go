@@ -87,7 +87,7 @@ func Migrate(ctx context.Context, db *sql.DB, config MigrateConfig) (Report, err
 	for {
 		err := m.run(ctx)
 		if err == nil || !retryable(err) {
-			return m.report, err
+			return m.report, withContext(ctx, err)
 		}
 		config.Logger.InfoContext(ctx, "outbox migration waits for a lock and tries again", "table", m.table.quoted(), "error", err, "pause", pause)
 		if err := wait(ctx, pause); err != nil {
@@ -102,14 +102,16 @@ type migrator struct {
 	config MigrateConfig
 	table  table
 	report Report
+	// tooLong is set once the ids took too long to widen beside live publishers.
+	tooLong bool
 }
 
 // run does all that is still to do. It begins by looking, so that it can be called again after any
 // error.
 func (m *migrator) run(ctx context.Context) error {
-	// A retry reports what was there when the call began.
+	// A retry reports what was there when the call began, and all that was done since.
 	first := m.report
-	m.report = Report{}
+	m.report = Report{Rewritten: first.Rewritten}
 	if err := checkServer(ctx, m.db); err != nil {
 		return err
 	}
@@ -144,47 +146,56 @@ func (m *migrator) run(ctx context.Context) error {
 	})
 }
 
-// prepare looks at what is there, refuses what cannot be mended and makes the version table.
+// prepare looks at what is there, refuses what cannot be mended, makes the version table and widens ids
+// before there are more indexes to rebuild.
 func (m *migrator) prepare(ctx context.Context, conn *sql.Conn) error {
-	t := m.table
-	s, err := inspect(ctx, conn, t)
-	switch {
-	case errors.Is(err, ErrNoTable):
-	case err != nil:
+	s, err := inspect(ctx, conn, m.table)
+	missing := errors.Is(err, ErrNoTable)
+	if err != nil && !missing {
 		return err
-	default:
-		if err := s.faults(t); err != nil {
+	}
+	if !missing {
+		if err := s.faults(m.table); err != nil {
 			return err
 		}
 	}
-	store, err := newVersionStore(t)
+	if err := m.ensureVersions(ctx, conn); err != nil || missing {
+		return err
+	}
+	return m.widenIDs(ctx, conn, s)
+}
+
+// ensureVersions makes goose's table under the lock: goose itself does it without.
+func (m *migrator) ensureVersions(ctx context.Context, conn *sql.Conn) error {
+	name := m.table.versionTable()
+	store, err := newVersionStore(m.table)
 	if err != nil {
 		return err
 	}
 	there, err := store.TableExists(ctx, conn)
 	if err != nil {
-		return fmt.Errorf("outbox: look for %s: %w", t.versionTable(), err)
+		return fmt.Errorf("outbox: look for %s: %w", name, err)
 	}
 	if there {
 		m.report.From, err = store.GetLatestVersion(ctx, conn)
 		if err != nil {
-			return fmt.Errorf("outbox: read %s: %w", t.versionTable(), err)
+			return fmt.Errorf("outbox: read %s: %w", name, err)
 		}
 		return nil
 	}
 	tx, err := conn.BeginTx(ctx, nil)
 	if err != nil {
-		return fmt.Errorf("outbox: create %s: %w", t.versionTable(), err)
+		return fmt.Errorf("outbox: create %s: %w", name, err)
 	}
 	defer func() { _ = tx.Rollback() }()
 	if err := store.CreateVersionTable(ctx, tx); err != nil {
-		return fmt.Errorf("outbox: create %s: %w", t.versionTable(), err)
+		return fmt.Errorf("outbox: create %s: %w", name, err)
 	}
 	if err := store.Insert(ctx, tx, database.InsertRequest{Version: 0}); err != nil {
-		return fmt.Errorf("outbox: write to %s: %w", t.versionTable(), err)
+		return fmt.Errorf("outbox: write to %s: %w", name, err)
 	}
 	if err := tx.Commit(); err != nil {
-		return fmt.Errorf("outbox: create %s: %w", t.versionTable(), err)
+		return fmt.Errorf("outbox: create %s: %w", name, err)
 	}
 	return nil
 }

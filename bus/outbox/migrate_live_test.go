@@ -27,8 +27,8 @@ func TestMigrateBesideLivePublishers(t *testing.T) {
 		rows    int
 		widened bool
 	}{
-		{"ids are widened on the way", 5_000, true},
-		{"ids are left for the operator", 120_000, false},
+		{"ids are widened on the way", 3_000, true},
+		{"ids are left for the operator", 100_001, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var pause time.Duration

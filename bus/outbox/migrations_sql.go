@@ -11,6 +11,9 @@ import (
 	"time"
 )
 
+// indexVersion is the migration that makes indexes; ids are widened before, so that it rebuilds none.
+const indexVersion = 3
+
 //go:embed migrations/*.sql
 var migrationFiles embed.FS
 
@@ -87,6 +90,10 @@ func PrintMigrations(w io.Writer, tableName string) error {
 		"    version_id bigint NOT NULL,\n    is_applied boolean NOT NULL,\n    tstamp timestamp NOT NULL DEFAULT now()\n);\n\n", t.versionTable())
 	out.WriteString(recordVersion(t, 0))
 	for _, m := range migrations {
+		if m.version == indexVersion {
+			fmt.Fprintf(&out, "-- Ids and their sequence are 64 bits wide; a table of more than %d rows is left as it is, since widening\n"+
+				"-- rewrites it and stops its writers meanwhile. For such a table: tailrace migrate --rewrite\n%s\n\n", rewriteRows, widenSmall(t))
+		}
 		fmt.Fprintf(&out, "-- %s\n%s\n\n", m.name, m.comment)
 		if m.transaction {
 			out.WriteString("BEGIN;\n\n")
@@ -99,8 +106,6 @@ func PrintMigrations(w io.Writer, tableName string) error {
 		}
 		out.WriteString(recordVersion(t, m.version))
 	}
-	fmt.Fprintf(&out, "-- Ids and their sequence are 64 bits wide; a table of more than %d rows is left as it is, since widening\n"+
-		"-- rewrites it and stops its writers meanwhile. For such a table: tailrace migrate --rewrite\n%s\n\n", rewriteRows, widenSmall(t))
 	out.WriteString("RESET lock_timeout;\n")
 	_, err = w.Write(out.Bytes())
 	return err

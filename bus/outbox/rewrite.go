@@ -48,17 +48,12 @@ func widenSmall(t table) string {
 	return widen(t, "(SELECT count(*) FROM (SELECT FROM "+t.quoted()+" LIMIT "+strconv.Itoa(rewriteRows+1)+") few) <= "+strconv.Itoa(rewriteRows))
 }
 
-// finish does what depends on the table's size and the operator's wish, and so has no version: it is
-// looked at every time.
+// finish drops what the new unique index replaces, if the operator wishes. It has no version, since it
+// depends on that wish: it is looked at every time.
 func (m *migrator) finish(ctx context.Context, conn *sql.Conn) error {
 	s, err := inspect(ctx, conn, m.table)
 	if err != nil {
 		return err
-	}
-	if s.narrow() {
-		if err := m.widenIDs(ctx, conn, s); err != nil {
-			return err
-		}
 	}
 	old := s.eventIDOnly()
 	if len(old) == 0 {
@@ -82,18 +77,31 @@ func (m *migrator) finish(ctx context.Context, conn *sql.Conn) error {
 	return nil
 }
 
+// widenTries is how often the automatic widening is tried; each try may stop writers for rewritePause.
+const widenTries = 3
+
+// widenIDs widens the ids if that stops no writer for long, or if the operator wishes. It has no version,
+// either.
 func (m *migrator) widenIDs(ctx context.Context, conn *sql.Conn, s shape) error {
-	postpone := func(why string) {
-		m.report.Postponed = append(m.report.Postponed, "ids are 32 bits wide, "+why+": run with --rewrite while publishers can wait")
+	if !s.narrow() {
+		return nil
 	}
-	if !m.config.Rewrite && s.columns["id"].typ != "int8" {
+	postpone := func(why string) error {
+		m.report.Postponed = append(m.report.Postponed, "ids are 32 bits wide, "+why+": run with --rewrite while publishers can wait")
+		return nil
+	}
+	const tooLong = "and widening them takes longer than publishers may be stopped for"
+	rewrites := s.columns["id"].typ != "int8"
+	if m.tooLong {
+		return postpone(tooLong)
+	}
+	if !m.config.Rewrite && rewrites {
 		var rows int
 		if err := conn.QueryRowContext(ctx, `SELECT count(*) FROM (SELECT FROM `+m.table.quoted()+` LIMIT `+strconv.Itoa(rewriteRows+1)+`) few`).Scan(&rows); err != nil {
 			return fmt.Errorf("outbox: count the rows: %w", err)
 		}
 		if rows > rewriteRows {
-			postpone(fmt.Sprintf("and widening them would rewrite more than %d rows", rewriteRows))
-			return nil
+			return postpone(fmt.Sprintf("and widening them would rewrite more than %d rows", rewriteRows))
 		}
 		limit := m.config.LockTimeout + rewritePause
 		if _, err := conn.ExecContext(ctx, `SET statement_timeout = `+strconv.FormatInt(limit.Milliseconds(), 10)); err != nil {
@@ -101,17 +109,27 @@ func (m *migrator) widenIDs(ctx context.Context, conn *sql.Conn, s shape) error 
 		}
 		defer func() { _, _ = conn.ExecContext(context.WithoutCancel(ctx), `RESET statement_timeout`) }()
 	}
-	_, err := conn.ExecContext(ctx, widen(m.table, "true"))
+	var err error
+	for try := range widenTries {
+		if try > 0 {
+			if err := wait(ctx, 10*rewritePause); err != nil {
+				return fmt.Errorf("outbox: widen the ids of %s: %w", m.table.quoted(), err)
+			}
+		}
+		if _, err = conn.ExecContext(ctx, widen(m.table, "true")); err == nil {
+			m.report.Rewritten = append(m.report.Rewritten, "widened id to 64 bits")
+			return nil
+		}
+		if ctx.Err() != nil || m.config.Rewrite || sqlState(err) != stateQueryCanceled {
+			break
+		}
+	}
 	switch {
-	case err == nil:
-		m.report.Rewritten = append(m.report.Rewritten, "widened id to 64 bits")
-		return nil
 	case ctx.Err() == nil && !m.config.Rewrite && sqlState(err) == stateQueryCanceled:
-		postpone("and widening them takes longer than publishers may be stopped for")
-		return nil
-	case !m.config.Rewrite && !retryable(err):
-		postpone("and widening them failed (" + err.Error() + ")")
-		return nil
+		m.tooLong = true
+		return postpone(tooLong)
+	case ctx.Err() == nil && !m.config.Rewrite && !retryable(err):
+		return postpone("and widening them failed (" + err.Error() + ")")
 	}
 	return fmt.Errorf("outbox: widen the ids of %s: %w", m.table.quoted(), err)
 }

@@ -114,7 +114,7 @@ func (w *Writer) insert(ctx context.Context, tx *stdsql.Tx, topics []string, msg
 	case err == nil:
 		return bound.written, nil
 	case bound.err != nil:
-		return 0, explainWrite(w.table, bound.err)
+		return 0, withContext(ctx, explainWrite(w.table, bound.err))
 	}
 	return 0, fmt.Errorf("outbox: %w", err)
 }

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/ThreeDotsLabs/watermill"
 	wsql "github.com/ThreeDotsLabs/watermill-sql/v3/pkg/sql"
@@ -148,6 +149,17 @@ func TestWriterHonoursTheCallersContext(t *testing.T) {
 	cancel()
 	err := b.writer(t).Write(ctx, nil, []string{"t"}, []*message.Message{newMessage("x")})
 	require.ErrorIs(t, err, context.Canceled)
+
+	// Cancelled in the middle of the statement.
+	blocker, err := b.db.BeginTx(b.ctx, nil)
+	require.NoError(t, err)
+	_, err = blocker.ExecContext(b.ctx, `LOCK TABLE event_outbox`)
+	require.NoError(t, err)
+	short, stop := context.WithTimeout(b.ctx, 50*time.Millisecond)
+	defer stop()
+	err = b.writer(t).Write(short, nil, []string{"t"}, []*message.Message{newMessage("x")})
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	require.NoError(t, blocker.Rollback())
 
 	msg := newMessage("x")
 	msg.SetContext(ctx)
