@@ -85,8 +85,8 @@ func Kafka(t testing.TB, options ...KafkaOption) *Broker {
 	case kind != "" && kind != "embedded":
 		t.Fatalf("bustest: TAILRACE_KAFKA is %q, it must be apache, embedded or unset", kind)
 	case kind == "" && addresses != "":
-		if cfg.TLS != nil || len(cfg.Users) > 0 {
-			t.Skip("bustest: a test with TLS or users of its own needs a broker that bustest starts; unset KAFKA_BROKERS")
+		if cfg.TLS != nil || len(cfg.Users) > 0 || cfg.AutoCreate {
+			t.Skip("bustest: a test with TLS, users or automatic topics needs a broker that bustest starts; unset KAFKA_BROKERS")
 		}
 		return newBroker(t, external(splitAddresses(addresses)))
 	}

@@ -33,6 +33,9 @@ func (c *Cluster) settings() string {
 		"share.coordinator.state.topic.replication.factor=1",
 		"share.coordinator.state.topic.min.isr=1",
 		"share.coordinator.state.topic.num.partitions=1",
+		// A killed node may come back once its registration has expired.
+		"broker.session.timeout.ms=2000",
+		"broker.heartbeat.interval.ms=500",
 		"group.initial.rebalance.delay.ms=0",
 		"num.network.threads=2",
 		"num.io.threads=4",
