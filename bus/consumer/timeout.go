@@ -23,20 +23,21 @@ func Timeout(d time.Duration) message.HandlerMiddleware {
 	if d == 0 {
 		d = DefaultTimeout
 	}
+	cause := fmt.Errorf("%w after %s", ErrTimeout, d)
 	return func(next message.HandlerFunc) message.HandlerFunc {
 		if d < 0 {
 			return next
 		}
 		return func(msg *message.Message) ([]*message.Message, error) {
 			outer := msg.Context()
-			ctx, cancel := context.WithTimeoutCause(outer, d, fmt.Errorf("%w after %s", ErrTimeout, d))
+			ctx, cancel := context.WithTimeoutCause(outer, d, cause)
 			defer cancel()
 			msg.SetContext(ctx)
 			defer msg.SetContext(outer)
 
 			produced, err := next(msg)
-			if err != nil && errors.Is(context.Cause(ctx), ErrTimeout) {
-				err = fmt.Errorf("%w: %w", context.Cause(ctx), err)
+			if err != nil && errors.Is(context.Cause(ctx), cause) {
+				err = fmt.Errorf("%w: %w", cause, err)
 			}
 			return produced, err
 		}
