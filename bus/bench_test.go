@@ -75,3 +75,18 @@ func BenchmarkPublish(b *testing.B) {
 	}
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "events/s")
 }
+
+func TestPublishingAllocatesLittle(t *testing.T) {
+	target, r := direct(t)
+	ctx := bus.WithMetadata(context.Background(), bus.Metadata{CorrelationID: "req-7"})
+	var data any = struct{ Email string }{"user@example.com"}
+	event := userCreated("u-1")
+	event.EventData = data
+	// The message and its metadata take most: two channels, a map of ten, its strings.
+	require.LessOrEqual(t, testing.AllocsPerRun(500, func() {
+		if _, err := target.PublishDomain(ctx, event); err != nil {
+			t.Fatal(err)
+		}
+		r.all = r.all[:0]
+	}), 26.0)
+}

@@ -63,10 +63,11 @@ func BenchmarkDecode(b *testing.B) {
 func TestEncodingAllocatesLittle(t *testing.T) {
 	var event envelopes.Event = sampleDomain()
 	metadata := event.Meta()
-	// The result; one more is left for a pool emptied by the garbage collector.
+	// One for the result. The rest is for a pool emptied by the garbage collector or, now and then, on
+	// purpose by the race detector.
 	require.LessOrEqual(t, testing.AllocsPerRun(1000, func() {
 		if _, err := envelopes.EncodeWith(&metadata, event); err != nil {
 			t.Fatal(err)
 		}
-	}), 2.0)
+	}), 4.0)
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/ThreeDotsLabs/watermill"
 	wmkafka "github.com/ThreeDotsLabs/watermill-kafka/v3/pkg/kafka"
 	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/tailrace-go/tailrace/bus"
 	"github.com/tailrace-go/tailrace/bus/bustest"
@@ -144,6 +145,25 @@ func TestAGivenDatabaseStaysOpen(t *testing.T) {
 	require.ErrorContains(t, err, "tailrace migrate")
 	require.NoError(t, connection.Close())
 	require.NoError(t, db.PingContext(ctx))
+}
+
+func TestTracingCanBeTurnedOff(t *testing.T) {
+	t.Parallel()
+	db, _ := bustest.Postgres(t)
+	ctx := trace.ContextWithSpanContext(deadline(t), trace.NewSpanContext(trace.SpanContextConfig{TraceID: trace.TraceID{1}, SpanID: trace.SpanID{2}}))
+	_, err := outbox.Migrate(ctx, db, outbox.MigrateConfig{})
+	require.NoError(t, err)
+	for value, want := range map[string]bool{"true": true, "false": false} {
+		config := load(t, "ENABLE_EVENT_TRACING="+value)
+		config.DB = db
+		connection, err := connect.Open(ctx, config)
+		require.NoError(t, err)
+		id, err := connection.Bus.PublishDomain(ctx, userCreated)
+		require.NoError(t, err)
+		var traced bool
+		require.NoError(t, db.QueryRowContext(ctx, `SELECT headers->>'traceparent' IS NOT NULL FROM event_outbox WHERE event_id = $1`, id).Scan(&traced))
+		require.Equal(t, want, traced)
+	}
 }
 
 func TestAWrongPasswordIsFoundAtOnceAndNotShown(t *testing.T) {
