@@ -50,7 +50,7 @@ func (c *completer) message(event envelopes.Event) (string, *message.Message, er
 	description := event.Describe()
 	topic, topicErr := c.topic(&description)
 	payload, err := envelopes.EncodeWith(&metadata, event)
-	if err = either(err, topicErr); err != nil {
+	if err := either(err, topicErr); err != nil {
 		return "", nil, err
 	}
 

@@ -224,9 +224,12 @@ func TestTransact(t *testing.T) {
 	})
 	t.Run("the context is of no use afterwards", func(t *testing.T) {
 		d := setup(t)
-		var leaked context.Context
-		require.NoError(t, d.Transact(d.ctx, func(ctx context.Context, _ *sql.Tx) error { leaked = ctx; return nil }))
-		_, err := d.PublishAudit(leaked, loggedIn())
+		leaked := make(chan context.Context, 1)
+		require.NoError(t, d.Transact(d.ctx, func(ctx context.Context, _ *sql.Tx) error {
+			leaked <- ctx
+			return nil
+		}))
+		_, err := d.PublishAudit(<-leaked, loggedIn())
 		require.ErrorIs(t, err, sql.ErrTxDone)
 	})
 }
@@ -288,12 +291,11 @@ func TestOpenRowsAreExplained(t *testing.T) {
 	tx := d.begin(t)
 	rows, err := tx.QueryContext(d.ctx, `SELECT generate_series(1, 100000)`)
 	require.NoError(t, err)
+	defer func() { require.NoError(t, rows.Close()) }()
 	require.True(t, rows.Next())
 	_, err = d.InTx(tx).PublishAudit(d.ctx, loggedIn())
 	require.ErrorIs(t, err, outbox.ErrRowsOpen)
 	require.ErrorContains(t, err, "read them to the end or close them before publishing")
-	require.NoError(t, rows.Err())
-	require.NoError(t, rows.Close())
 }
 
 func TestACancelledContextStopsTheWrite(t *testing.T) {
@@ -372,8 +374,7 @@ func TestPublishAllIsOneStatement(t *testing.T) {
 	require.NoError(t, err)
 	require.EqualValues(t, 2, counter.inserts.Load(), "and the counter counts")
 
-	bad := append(events[:2:2], envelopes.Audit{})
-	_, err = d.PublishAll(d.ctx, bad...)
+	_, err = d.PublishAll(d.ctx, userCreated("u"), loggedIn(), envelopes.Audit{})
 	require.ErrorIs(t, err, envelopes.ErrInvalid)
 	require.EqualValues(t, 2, counter.inserts.Load(), "one bad event, no statement")
 }

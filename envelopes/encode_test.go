@@ -86,10 +86,14 @@ func TestValidationListsAllFaults(t *testing.T) {
 		event envelopes.Event
 		want  []string
 	}{
-		"empty audit": {envelopes.Audit{}, []string{"metadata.event_id is missing", "metadata.timestamp is missing",
-			"metadata.service_name is missing", "event_type is missing", "payload.action is missing", "payload.resource_type is missing"}},
-		"empty notification": {envelopes.Notification{}, []string{"event_type is missing",
-			"payload.recipient_type is not one of user, admin, system", "payload.message is missing: set it, or message_template"}},
+		"empty audit": {envelopes.Audit{}, []string{
+			"metadata.event_id is missing", "metadata.timestamp is missing",
+			"metadata.service_name is missing", "event_type is missing", "payload.action is missing", "payload.resource_type is missing",
+		}},
+		"empty notification": {envelopes.Notification{}, []string{
+			"event_type is missing",
+			"payload.recipient_type is not one of user, admin, system", "payload.message is missing: set it, or message_template",
+		}},
 		"empty domain": {envelopes.Domain{}, []string{"payload.aggregate_type is missing", "payload.aggregate_id is missing", "event_type is missing"}},
 		"empty custom": {envelopes.Custom{}, []string{"event_type is missing"}},
 		"outside the closed sets": {envelopes.Notification{
@@ -100,16 +104,22 @@ func TestValidationListsAllFaults(t *testing.T) {
 		"values that are not JSON": {envelopes.Audit{
 			OperationDetails: map[string]any{"x": math.NaN()}, SecurityContext: make(chan int),
 			PreviousState: refuses{}, NewState: json.RawMessage("{" + secret),
-		}, []string{"payload.operation_details has NaN, which is not JSON: use null or a string",
+		}, []string{
+			"payload.operation_details has NaN, which is not JSON: use null or a string",
 			"payload.security_context has a value of type chan int", "payload.previous_state has a value of type envelopes_test.refuses whose own JSON encoding failed",
-			"payload.new_state is a json.RawMessage that is not JSON"}},
+			"payload.new_state is a json.RawMessage that is not JSON",
+		}},
 		"a loop":        {envelopes.Custom{Payload: loop}, []string{"payload refers to itself"}},
 		"infinity":      {envelopes.Custom{Payload: math.Inf(-1)}, []string{"payload has -Inf, which is not JSON"}},
 		"not an object": {envelopes.Domain{EventData: []int{1}, BusinessContext: "x", EventVersion: -1}, []string{"payload.event_data is an array", "payload.business_context is a string", "payload.event_version is negative"}},
-		"event id": {envelopes.Domain{Metadata: envelopes.Metadata{EventID: strings.Repeat("é", 256)}},
-			[]string{"metadata.event_id has more than 255 characters"}},
-		"event id with a newline": {envelopes.Domain{Metadata: envelopes.Metadata{EventID: "a\nb"}, EventType: "a\x00"},
-			[]string{"metadata.event_id has a control character", "event_type has a control character"}},
+		"event id": {
+			envelopes.Domain{Metadata: envelopes.Metadata{EventID: strings.Repeat("é", 256)}},
+			[]string{"metadata.event_id has more than 255 characters"},
+		},
+		"event id with a newline": {
+			envelopes.Domain{Metadata: envelopes.Metadata{EventID: "a\nb"}, EventType: "a\x00"},
+			[]string{"metadata.event_id has a control character", "event_type has a control character"},
+		},
 		"event id that is not UTF-8": {envelopes.Domain{Metadata: envelopes.Metadata{EventID: "\xff"}}, []string{"metadata.event_id is not UTF-8"}},
 		"year 10000":                 {envelopes.Domain{Metadata: envelopes.Metadata{Timestamp: time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC)}}, []string{"metadata.timestamp is outside the years"}},
 	} {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -85,9 +86,9 @@ func (o *object) get(field string) (json.RawMessage, bool) {
 
 // raw returns a field's JSON; of several by the same name the last, as encoding/json has it.
 func (o *object) raw(field string) (json.RawMessage, bool) {
-	for i := len(o.fields) - 1; i >= 0; i-- {
-		if string(o.fields[i].name) == field {
-			return o.fields[i].value, true
+	for _, one := range slices.Backward(o.fields) {
+		if string(one.name) == field {
+			return one.value, true
 		}
 	}
 	return nil, false

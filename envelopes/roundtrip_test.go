@@ -109,8 +109,10 @@ func FuzzDecode(f *testing.F) {
 	for _, name := range []string{"audit", "notification", "domain", "custom", "legacy-audit"} {
 		f.Add(readSample(f, name))
 	}
-	for _, seed := range []string{``, `null`, `{}`, `[]`, `{"payload":NaN}`, `{"metadata":{"timestamp":"2024-07-15 "}}`,
-		`{"metadata":{"event_id":"\ud800","timestamp":"2024-07-15T00:00:00Z","service_name":"s","custom_headers":{"a":"b"}},"event_type":"t","payload":null}`} {
+	for _, seed := range []string{
+		``, `null`, `{}`, `[]`, `{"payload":NaN}`, `{"metadata":{"timestamp":"2024-07-15 "}}`,
+		`{"metadata":{"event_id":"\ud800","timestamp":"2024-07-15T00:00:00Z","service_name":"s","custom_headers":{"a":"b"}},"event_type":"t","payload":null}`,
+	} {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {

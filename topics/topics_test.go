@@ -45,11 +45,15 @@ func TestIllegalNamesSayWhichPartAndCharacter(t *testing.T) {
 		name func() (string, error)
 		want string
 	}{
-		"service with a space": {domain("user service", "user", "created"),
-			`topics: service "user service" has ' ' at position 5: Kafka allows letters, digits, '.', '_' and '-'`},
+		"service with a space": {
+			domain("user service", "user", "created"),
+			`topics: service "user service" has ' ' at position 5: Kafka allows letters, digits, '.', '_' and '-'`,
+		},
 		"aggregate": {domain("users", "user/1", "created"), `aggregate type "user/1" has '/' at position 5`},
-		"event type beyond ASCII": {domain("users", "user", "café"),
-			`event type "café" has 'é' (U+00E9) at position 4`},
+		"event type beyond ASCII": {
+			domain("users", "user", "café"),
+			`event type "café" has 'é' (U+00E9) at position 4`,
+		},
 		"Kelvin sign, which lower-cases to k": {domain("users", "\u212aing", "created"), "aggregate type \"\u212aing\" has '\u212a' (U+212A) at position 1"},
 		"not UTF-8":                           {domain("users", "user", "a\xff"), `has the byte 0xff, which is not UTF-8, at position 2`},
 		"NUL":                                 {custom(marty, "a\x00b"), `has '\x00' at position 2`},
@@ -59,11 +63,15 @@ func TestIllegalNamesSayWhichPartAndCharacter(t *testing.T) {
 		"empty custom":                        {custom(marty, ""), "topic is empty"},
 		"a dot":                               {custom(topics.Naming{}, "."), `topic "." cannot be a topic name of its own`},
 		"two dots":                            {custom(topics.Naming{}, ".."), `topic ".." cannot be a topic name of its own`},
-		"250 characters": {custom(topics.Naming{}, strings.Repeat("x", 250)),
-			"makes a topic name of 250 characters, Kafka allows 249: shorten it by 1"},
+		"250 characters": {
+			custom(topics.Naming{}, strings.Repeat("x", 250)),
+			"makes a topic name of 250 characters, Kafka allows 249: shorten it by 1",
+		},
 		"too long by its prefix": {custom(marty, strings.Repeat("x", 244)), "topic name of 250 characters"},
-		"too long: the longest part is named": {domain("users", strings.Repeat("a", 240), "created"),
-			"topics: aggregate type"},
+		"too long: the longest part is named": {
+			domain("users", strings.Repeat("a", 240), "created"),
+			"topics: aggregate type",
+		},
 		"a bad prefix":     {topics.Naming{Prefix: "a b"}.Audit, `prefix "a b" has ' ' at position 2`},
 		"a bad audit name": {topics.Naming{AuditName: "a:b"}.Audit, `audit topic "a:b" has ':' at position 2`},
 	} {
@@ -108,8 +116,11 @@ func TestALongValueDoesNotFillTheError(t *testing.T) {
 
 func FuzzNames(f *testing.F) {
 	for _, seed := range [][4]string{
-		{"marty", "user-service", "user", "user_created"}, {"", "S", "A", "E"}, {"", ".", "..", ""},
-		{"p", "\xff", "\u212a", "é"}, {strings.Repeat("x", 300), "a", "b", "c"},
+		{"marty", "user-service", "user", "user_created"},
+		{"", "S", "A", "E"},
+		{"", ".", "..", ""},
+		{"p", "\xff", "\u212a", "é"},
+		{strings.Repeat("x", 300), "a", "b", "c"},
 	} {
 		f.Add(seed[0], seed[1], seed[2], seed[3])
 	}

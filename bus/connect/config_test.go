@@ -80,7 +80,7 @@ func TestAPrefixSetToNothingIsNoPrefix(t *testing.T) {
 
 func TestBooleans(t *testing.T) {
 	t.Parallel()
-	for value, want := range map[string]bool{"true": true, "True": true, "TRUE": true, "1": true, " true ": true, "false": false, "False": false, "0": false} {
+	for value, want := range map[string]bool{"true": true, "True": true, "TRUE": true, "1": true, "\ttrue": true, "false": false, "False": false, "0": false} {
 		config := load(t, "USE_OUTBOX_PATTERN="+value, "ENABLE_EVENT_TRACING="+value, "ENABLE_EVENT_METRICS="+value)
 		require.Equal(t, want, *config.UseOutbox, value)
 		require.Equal(t, want, config.Tracing, value)
@@ -100,7 +100,7 @@ func TestEveryMistakeIsNamedWithoutASecret(t *testing.T) {
 	t.Parallel()
 	const secret = "hunter2"
 	config, err := connect.Load(environ(
-		"KAFKA_BROKERS=ok:1,bad host:9092,other:notaport", "KAFKA_SECURITY_PROTOCOL=SASL_"+secret, "KAFKA_SASL_MECHANISM="+secret,
+		"KAFKA_BROKERS=ok:1,bad host:9092,other:notaport,u:"+secret+"@host:9092", "KAFKA_SECURITY_PROTOCOL=SASL_"+secret, "KAFKA_SASL_MECHANISM="+secret,
 		"EVENT_TOPIC_PREFIX=a b", "EVENT_AUDIT_TOPIC=c:d", "EVENT_NOTIFICATION_TOPIC=e/f", "EVENT_DEAD_LETTER_TOPIC=g h",
 		"SERVICE_NAME=user service", "USE_OUTBOX_PATTERN=ja", "ENABLE_EVENT_TRACING=nein", "ENABLE_EVENT_METRICS=vielleicht",
 		"EVENT_OUTBOX_TABLE=drop table", "DATABASE_URL=postgres://u:"+secret+"@host:notaport/db", "KAFKA_SASL_PASSWORD="+secret))
@@ -113,7 +113,7 @@ func TestEveryMistakeIsNamedWithoutASecret(t *testing.T) {
 	} {
 		require.Contains(t, text, "connect: invalid configuration: "+variable+": ")
 	}
-	require.Equal(t, 2, strings.Count(text, "KAFKA_BROKERS: "), "each bad broker, once")
+	require.Equal(t, 3, strings.Count(text, "KAFKA_BROKERS: "), "each bad broker, once")
 	require.NotContains(t, text, secret)
 
 	sasl := load(t, "KAFKA_SECURITY_PROTOCOL=SASL_SSL", "KAFKA_SSL_KEY_FILE=key.pem")

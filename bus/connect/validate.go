@@ -2,6 +2,7 @@ package connect
 
 import (
 	"errors"
+	"strings"
 
 	"github.com/tailrace-go/tailrace/bus/kafka"
 	"github.com/tailrace-go/tailrace/bus/outbox"
@@ -57,7 +58,10 @@ func (c Config) prefixFault() error {
 func (c Config) kafkaFaults() []error {
 	var faults []error
 	for _, broker := range c.KafkaBrokers {
-		if _, err := kafka.ParseBrokers(broker); err != nil {
+		if strings.Contains(broker, "@") {
+			// What stands before it may be a password.
+			faults = append(faults, fault("KAFKA_BROKERS", "has an address with an @: write host:port, and say who you are with KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD"))
+		} else if _, err := kafka.ParseBrokers(broker); err != nil {
 			faults = append(faults, fault("KAFKA_BROKERS", "%w", err))
 		}
 	}
