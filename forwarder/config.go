@@ -95,12 +95,18 @@ func (c Config) withDefaults() (Config, error) {
 		value *time.Duration
 		or    time.Duration
 	}{
-		{"PollMin", &c.PollMin, 2 * time.Millisecond}, {"PollMax", &c.PollMax, 50 * time.Millisecond},
-		{"Lease", &c.Lease, 1200 * time.Millisecond}, {"StandbyPoll", &c.StandbyPoll, 200 * time.Millisecond},
-		{"RetryMin", &c.RetryMin, time.Second}, {"RetryMax", &c.RetryMax, 5 * time.Minute},
-		{"TopicRetryMin", &c.TopicRetryMin, time.Minute}, {"TopicRetryMax", &c.TopicRetryMax, 15 * time.Minute},
-		{"Retention", &c.Retention, 7 * 24 * time.Hour}, {"PurgeInterval", &c.PurgeInterval, time.Minute},
-		{"SweepInterval", &c.SweepInterval, 10 * time.Second}, {"DrainTimeout", &c.DrainTimeout, 15 * time.Second},
+		{"PollMin", &c.PollMin, 2 * time.Millisecond},
+		{"PollMax", &c.PollMax, 50 * time.Millisecond},
+		{"Lease", &c.Lease, 1200 * time.Millisecond},
+		{"StandbyPoll", &c.StandbyPoll, 200 * time.Millisecond},
+		{"RetryMin", &c.RetryMin, time.Second},
+		{"RetryMax", &c.RetryMax, 5 * time.Minute},
+		{"TopicRetryMin", &c.TopicRetryMin, time.Minute},
+		{"TopicRetryMax", &c.TopicRetryMax, 15 * time.Minute},
+		{"Retention", &c.Retention, 7 * 24 * time.Hour},
+		{"PurgeInterval", &c.PurgeInterval, time.Minute},
+		{"SweepInterval", &c.SweepInterval, 10 * time.Second},
+		{"DrainTimeout", &c.DrainTimeout, 15 * time.Second},
 	} {
 		fault(*d.value < 0, "%s is %v: it must be positive, or 0 for the default of %v", d.name, *d.value, d.or)
 		*d.value = cmp.Or(*d.value, d.or)

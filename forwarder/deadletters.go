@@ -73,8 +73,8 @@ func (s *session) unburied(c *chunk, e *entry, verdict delivery.Verdict) {
 	k := e.key
 	record := &c.records[c.index(e)]
 	if verdict.Fault == delivery.Refused && record.Value != nil {
-		headers := append(record.Headers, delivery.Header{Key: deadletter.HeaderOmitted, Value: []byte(strconv.Itoa(len(record.Value)))})
-		*record = delivery.Record{Topic: record.Topic, Key: record.Key, Headers: headers, Ref: record.Ref}
+		omitted := delivery.Header{Key: deadletter.HeaderOmitted, Value: []byte(strconv.Itoa(len(record.Value)))}
+		*record = delivery.Record{Topic: record.Topic, Key: record.Key, Headers: append(record.Headers, omitted), Ref: record.Ref}
 		k.flying++
 		s.out = append(s.out, record)
 		return

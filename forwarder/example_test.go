@@ -15,7 +15,7 @@ import (
 )
 
 // A process that forwards until it is told to stop. `tailrace forward` is this, with settings.
-func ExampleForwarder_Run() {
+func ExampleForwarder_Run() { //nolint:testableexamples // It needs servers.
 	db, err := sql.Open("postgres", "postgres://app@localhost/app?sslmode=disable")
 	if err != nil {
 		log.Fatal(err)
@@ -29,8 +29,9 @@ func ExampleForwarder_Run() {
 		log.Fatal(err)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
-	defer stop()
-	if err := f.Run(ctx); err != nil {
+	err = f.Run(ctx)
+	stop()
+	if err != nil {
 		log.Fatal(err)
 	}
 }

@@ -77,8 +77,10 @@ func TestRandomProduceFaultsOfOnePartition(t *testing.T) {
 		}
 	})
 	// Small batches, so that many requests meet the faults.
-	sender, err := kafka.NewSender(kafka.SenderConfig{Config: kafka.Config{Brokers: b.broker.Brokers()}, BatchRecords: 20,
-		RetryBackoff: time.Millisecond, RetryBackoffMax: 20 * time.Millisecond})
+	sender, err := kafka.NewSender(kafka.SenderConfig{
+		Config: kafka.Config{Brokers: b.broker.Brokers()}, BatchRecords: 20,
+		RetryBackoff: time.Millisecond, RetryBackoffMax: 20 * time.Millisecond,
+	})
 	require.NoError(t, err)
 	defer func() { require.NoError(t, sender.Close()) }()
 	stop := b.run(b.forwarder(func(c *forwarder.Config) { c.Sender = sender; c.BatchSize = 200 }))
@@ -136,7 +138,7 @@ func TestUnknownTopicIsDrainedWithItsReason(t *testing.T) {
 
 	b.broker.CreateTopic(t, "missing", 3, nil)
 	require.NoError(t, b.forwarder(nil).Drain(t.Context()))
-	require.Equal(t, 530, len(b.broker.Records(t, "missing")))
+	require.Len(t, b.broker.Records(t, "missing"), 530)
 }
 
 func TestHeadsOfAnUnknownTopicDieOneByOne(t *testing.T) {
@@ -145,7 +147,9 @@ func TestHeadsOfAnUnknownTopicDieOneByOne(t *testing.T) {
 	b.broker.CreateTopic(t, "dead", 1, nil)
 	b.insert("missing", 40, 4)
 	b.insertFrom("missing", 100, 10, 0)
-	f := b.forwarder(func(c *forwarder.Config) { c.TopicRetryMin, c.TopicRetryMax = 300*time.Millisecond, 300*time.Millisecond })
+	f := b.forwarder(func(c *forwarder.Config) {
+		c.TopicRetryMin, c.TopicRetryMax = 300*time.Millisecond, 300*time.Millisecond
+	})
 	stop := b.run(f)
 
 	// Three attempts spent by each of the four keys' heads and by one row without key.
@@ -158,8 +162,8 @@ func TestHeadsOfAnUnknownTopicDieOneByOne(t *testing.T) {
 	}
 	b.broker.CreateTopic(t, "missing", 2, nil)
 	require.NoError(t, b.forwarder(nil).Drain(t.Context()))
-	require.Equal(t, 50-dead(b), len(b.broker.Records(t, "missing")), "the others arrive")
-	require.Equal(t, dead(b), len(b.broker.Records(t, "dead")))
+	require.Len(t, b.broker.Records(t, "missing"), 50-dead(b), "the others arrive")
+	require.Len(t, b.broker.Records(t, "dead"), dead(b))
 }
 
 // dead returns how many rows are dead.

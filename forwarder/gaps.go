@@ -83,17 +83,18 @@ func (l *gapList) settle(found []int64, complete bool) {
 	}
 	kept := make([]gap, 0, len(l.gaps)+len(found))
 	for _, g := range l.gaps {
+		keep := !drop || g.era == nil || !g.era.ended
 		for len(found) > 0 && found[0] < g.Low {
 			found = found[1:]
 		}
 		for len(found) > 0 && found[0] <= g.High {
-			if g.Low < found[0] && !(drop && g.era != nil && g.era.ended) {
+			if g.Low < found[0] && keep {
 				kept = append(kept, gap{outbox.Range{Low: g.Low, High: found[0] - 1}, g.era})
 			}
 			g.Low = found[0] + 1
 			found = found[1:]
 		}
-		if g.Low <= g.High && !(drop && g.era != nil && g.era.ended) {
+		if g.Low <= g.High && keep {
 			kept = append(kept, g)
 		}
 	}

@@ -69,9 +69,8 @@ func (t *table) Mark(context.Context, int64) error     { return nil }
 func (t *table) Beat(context.Context) error            { return nil }
 
 func testReader(t *table) *reader {
-	config, m := Config{BatchSize: 7}, (*metrics)(nil)
-	config, _ = config.withDefaults()
-	m, _ = newMetrics(nil, "t")
+	config, _ := Config{BatchSize: 7}.withDefaults()
+	m, _ := newMetrics(nil, "t")
 	r := newReader(&config, m, t, 0)
 	r.out = make(chan found, 1000)
 	r.room.Store(1 << 30)

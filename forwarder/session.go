@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"math"
 	"slices"
 	"time"
 
@@ -45,6 +46,7 @@ type session struct {
 	frontier  int64
 	drains    []*drain
 	closing   bool
+	ageAt     time.Time
 }
 
 // report is a verdict as the sender gave it.
@@ -105,18 +107,18 @@ func (s *session) run(ctx context.Context, drains <-chan *drain) error {
 		case <-closed:
 			open = false
 		case <-s.reports.ready:
-			s.judge()
+			_ = s.judge() // the session is ending already
 		case <-deadline.C:
 			open = false
 		}
 	}
-	s.judge()
+	_ = s.judge() // the session is ending already
 	if !s.settler.flush(s.config.DrainTimeout) && err == nil {
 		err = errors.New("forwarder: rows that the broker acknowledged could not be settled in time: they will be sent once more")
 	}
 	stopSettling()
 	<-settlerDone
-	s.judge()
+	_ = s.judge() // the session is ending already
 	s.settled()
 	// A statement is not cut off, since that would cost the connection and with it a clean release.
 	s.reader.quit()
@@ -342,15 +344,26 @@ func (s *session) settled() {
 
 // lowWater is the id below which nothing is left to do but for what a sweep finds.
 func (s *session) lowWater() int64 {
-	low := s.frontier
+	if oldest := s.oldest(); oldest > 0 {
+		return min(s.frontier, oldest-1)
+	}
+	return s.frontier
+}
+
+// oldest is a lower bound of the ids in hand, 0 for none.
+func (s *session) oldest() int64 {
+	low := int64(math.MaxInt64)
 	for _, c := range s.chunks {
-		low = min(low, c.first-1)
+		low = min(low, c.first)
 	}
 	s.holds(func(k *keyState) {
 		if len(k.held.ids) > 0 {
-			low = min(low, k.held.ids[0]-1)
+			low = min(low, k.held.ids[0])
 		}
 	})
+	if low == math.MaxInt64 {
+		return 0
+	}
 	return low
 }
 

@@ -76,8 +76,10 @@ func NewWatermillEngine(config WatermillConfig) (*WatermillEngine, error) {
 		value *time.Duration
 		or    time.Duration
 	}{
-		{"StandbyPoll", &config.StandbyPoll, 200 * time.Millisecond}, {"Retention", &config.Retention, 7 * 24 * time.Hour},
-		{"PurgeInterval", &config.PurgeInterval, time.Minute}, {"DrainTimeout", &config.DrainTimeout, 15 * time.Second},
+		{"StandbyPoll", &config.StandbyPoll, 200 * time.Millisecond},
+		{"Retention", &config.Retention, 7 * 24 * time.Hour},
+		{"PurgeInterval", &config.PurgeInterval, time.Minute},
+		{"DrainTimeout", &config.DrainTimeout, 15 * time.Second},
 	} {
 		if *d.value < 0 {
 			faults = append(faults, fmt.Errorf("%s is %v: it must be positive, or 0 for the default of %v", d.name, *d.value, d.or))

@@ -105,7 +105,7 @@ func (c *Claim) prepare(ctx context.Context) error {
 		{&c.fetch, forward + ` WHERE id = ANY($1) AND ` + pending + ` ORDER BY id`},
 		{&c.pending, `SELECT id, (` + pending + `) FROM ` + name + ` WHERE id > $1 AND id <= $2 ORDER BY id LIMIT $3`},
 	} {
-		stmt, err := c.conn.PrepareContext(ctx, p.text)
+		stmt, err := c.conn.PrepareContext(ctx, p.text) //nolint:sqlclosecheck // It ends with the connection.
 		if err != nil {
 			return wrap("prepare the reader", err)
 		}
