@@ -35,7 +35,7 @@ func serveBroker() {
 
 func startBroker(b *testing.B) []string {
 	b.Helper()
-	command := exec.Command(os.Args[0]) //nolint:gosec // this very binary
+	command := exec.Command(os.Args[0])
 	command.Env = append(os.Environ(), brokerProcess+"=1")
 	command.Stderr = os.Stderr
 	stdin, err := command.StdinPipe()

@@ -25,8 +25,11 @@ func TestValidateListsEverything(t *testing.T) {
 	}{
 		{"the least", kafka.Config{Brokers: []string{"localhost:9092"}}, nil},
 		{"nothing", kafka.Config{}, []string{"Brokers is empty"}},
-		{"bad addresses", kafka.Config{Brokers: []string{"a", "b:0", "c:99999", ":9092", "ok:1", "kafka://d:1"}},
-			[]string{`"a"`, `"b:0"`, `"c:99999"`, `":9092"`, `"kafka://d:1"`}},
+		{
+			"bad addresses",
+			kafka.Config{Brokers: []string{"a", "b:0", "c:99999", ":9092", "ok:1", "kafka://d:1"}},
+			[]string{`"a"`, `"b:0"`, `"c:99999"`, `":9092"`, `"kafka://d:1"`},
+		},
 		{"everything wrong at once", kafka.Config{
 			SecurityProtocol: "SASL", DialTimeout: -1, RequestTimeout: -1, Version: "new",
 		}, []string{"Brokers", "SecurityProtocol", "DialTimeout", "RequestTimeout", "Version"}},

@@ -27,6 +27,7 @@ func (s *Sender) control() {
 		}
 	}()
 	seed, failures := 0, 0
+	var used time.Time
 	for {
 		w := s.work()
 		if w.nothing() {
@@ -43,10 +44,15 @@ func (s *Sender) control() {
 			return
 		}
 		var err error
+		if conn != nil && time.Since(used) >= idleTimeout {
+			_ = conn.Close()
+			conn = nil
+		}
 		if conn == nil {
 			addresses := s.addresses()
 			conn, err = s.dialBroker(addresses[seed%len(addresses)])
 		}
+		used = time.Now()
 		if err == nil {
 			err = s.carryOut(conn, w)
 		}

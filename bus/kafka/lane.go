@@ -310,3 +310,15 @@ func topicError(name string, err error) error {
 
 // room reports whether the sequence has room for n more records of the present identity.
 func (l *lane) room(n int) bool { return int64(l.sequence)+int64(n) <= math.MaxInt32 }
+
+// stream is whose records are next on the lane.
+func (l *lane) stream() *stream {
+	switch {
+	case l.head != nil:
+		return l.head.stream
+	case l.queue.len() > 0:
+		return l.queue.waiting()[0].stream
+	default:
+		return nil
+	}
+}

@@ -68,7 +68,7 @@ func (s *Sender) askMetadata(conn *sarama.Broker, names []string) error {
 func (s *Sender) learn(fx *effects, t *topic, metadata *sarama.TopicMetadata) (create bool) {
 	switch classifyTopic(metadata.Err) {
 	case topicUsable:
-		s.learnPartitions(fx, t, metadata.Partitions)
+		s.learnPartitions(fx, t, metadata)
 	case topicMissing:
 		return s.miss(fx, t, metadata.Err)
 	case topicForbidden:
@@ -84,7 +84,8 @@ func (s *Sender) learn(fx *effects, t *topic, metadata *sarama.TopicMetadata) (c
 	return false
 }
 
-func (s *Sender) learnPartitions(fx *effects, t *topic, partitions []*sarama.PartitionMetadata) {
+func (s *Sender) learnPartitions(fx *effects, t *topic, metadata *sarama.TopicMetadata) {
+	partitions := metadata.Partitions
 	if len(partitions) == 0 {
 		s.askAgain(t)
 		return
@@ -99,7 +100,7 @@ func (s *Sender) learnPartitions(fx *effects, t *topic, partitions []*sarama.Par
 	for _, partition := range partitions {
 		count = max(count, partition.ID+1)
 	}
-	s.setPartitions(fx, t, count)
+	s.setPartitions(fx, t, count, metadata.Uuid)
 	leaderless := false
 	for _, partition := range partitions {
 		if int(partition.ID) >= len(t.lanes) {

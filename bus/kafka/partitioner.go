@@ -11,7 +11,7 @@ func PartitionFor(key []byte, partitions int32) int32 {
 }
 
 func keyPartition(hash uint32, partitions int32) int32 {
-	return int32(hash&0x7fffffff) % partitions //nolint:gosec // 31 bits fit
+	return int32(hash&0x7fffffff) % partitions
 }
 
 // murmur2 is org.apache.kafka.common.utils.Utils.murmur2.

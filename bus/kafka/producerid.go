@@ -20,8 +20,10 @@ type renewal uint8
 
 const (
 	renewNot renewal = iota
-	// renewEpoch: a batch was given up whose outcome is not known. A higher epoch of the same id makes
-	// the partition refuse that batch, should it arrive late; a new id would let it in.
+	// renewEpoch: a batch was given up whose outcome is not known. A higher epoch of the same id, which is
+	// the lane's own affair since brokers keep epochs by partition, makes the partition refuse that batch
+	// should it arrive late; a new id would let it in. The epoch of a producer without transactions is the
+	// client's to raise (KIP-360).
 	renewEpoch
 	// renewID: the broker does not accept the identity.
 	renewID
@@ -32,19 +34,18 @@ func (s *Sender) identify(l *lane) bool {
 	if l.identity.generation > 0 && l.renew == renewNot {
 		return true
 	}
-	if s.identity.generation <= l.identity.generation {
-		if l.renew != renewEpoch || s.identity.epoch == math.MaxInt16 {
-			s.identityWanted = true
-			s.parked = append(s.parked, l)
-			l.parked = true
-			s.wakeControl()
-			return false
-		}
-		// The epoch of an idempotent producer without transactions is the client's to raise (KIP-360).
-		s.identity.epoch++
-		s.identity.generation++
+	switch {
+	case l.renew == renewEpoch && l.identity.generation > 0 && l.identity.epoch < math.MaxInt16:
+		l.identity.epoch++
+	case s.identity.generation > l.identity.generation:
+		l.identity = s.identity
+	default:
+		s.identityWanted = true
+		s.parked = append(s.parked, l)
+		l.parked = true
+		s.wakeControl()
+		return false
 	}
-	l.identity = s.identity
 	l.sequence = 0
 	l.renew = renewNot
 	return true

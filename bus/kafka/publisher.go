@@ -141,10 +141,11 @@ func (p *Publisher) Publish(topic string, messages ...*message.Message) error {
 func (p *Publisher) context(messages []*message.Message) (context.Context, context.CancelFunc) {
 	ctx, stop := context.WithCancelCause(context.Background())
 	var stops []func() bool
-	var last context.Context
+	var last <-chan struct{}
 	for _, msg := range messages {
-		if of := msg.Context(); of != last && of.Done() != nil {
-			last = of
+		of := msg.Context()
+		if done := of.Done(); done != nil && done != last {
+			last = done
 			stops = append(stops, context.AfterFunc(of, func() { stop(contextError(of)) }))
 		}
 	}

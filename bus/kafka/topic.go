@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/IBM/sarama"
+
 	"github.com/tailrace-go/tailrace/bus/delivery"
 )
 
@@ -11,6 +13,8 @@ import (
 type topic struct {
 	name    string
 	lanes   []*lane // by partition
+	all     []*lane // those too whose partition is gone: a lane's sequence must never start over
+	id      sarama.Uuid
 	state   topicState
 	frozen  bool    // reports of its pending records are being made
 	pending []entry // that have no lane yet
@@ -59,9 +63,14 @@ const stickyRecords = 256
 // rotate moves records without key on to the next partition that is not in trouble.
 func (t *topic) rotate() {
 	t.stickyLeft = stickyRecords
-	for range t.lanes {
-		t.sticky = (t.sticky + 1) % len(t.lanes)
-		if l := t.lanes[t.sticky]; l.troubled == nil && l.leader >= 0 {
+	if len(t.lanes) == 0 {
+		return
+	}
+	t.sticky = (t.sticky + 1) % len(t.lanes)
+	for i := range t.lanes {
+		next := (t.sticky + i) % len(t.lanes)
+		if l := t.lanes[next]; l.troubled == nil && l.leader >= 0 {
+			t.sticky = next
 			return
 		}
 	}
@@ -81,8 +90,11 @@ func (t *topic) lane(record *delivery.Record, hash uint32) *lane {
 
 // setPartitions takes the number of partitions from metadata and, as soon as nothing of the topic is
 // under way, the lanes with it. s.mu is held.
-func (s *Sender) setPartitions(fx *effects, t *topic, count int32) {
-	t.count = count
+func (s *Sender) setPartitions(fx *effects, t *topic, count int32, id sarama.Uuid) {
+	if int(count) < len(t.lanes) && id == t.id && id != (sarama.Uuid{}) {
+		return // a topic never shrinks: this broker does not know the newest yet
+	}
+	t.count, t.id = count, id
 	if int(count) == len(t.lanes) {
 		t.state = topicReady
 		s.assignPending(fx, t)
@@ -98,22 +110,41 @@ func (s *Sender) settleTopic(fx *effects, t *topic) {
 		return
 	}
 	for _, l := range t.lanes {
+		if l.partition >= t.count && !l.busy {
+			s.vacate(fx, l)
+		}
+	}
+	for _, l := range t.lanes {
 		if l.busy || l.head != nil || l.queue.len() > 0 {
 			return
 		}
 	}
-	if int(t.count) < len(t.lanes) {
-		t.lanes = t.lanes[:t.count] // deleted and made anew
+	for partition := int32(len(t.all)); partition < t.count; partition++ { //nolint:gosec // a partition count
+		t.all = append(t.all, &lane{topic: t, partition: partition, leader: -1})
 	}
-	for partition := int32(len(t.lanes)); partition < t.count; partition++ { //nolint:gosec // a partition count
-		t.lanes = append(t.lanes, &lane{topic: t, partition: partition, leader: -1})
-	}
+	t.lanes = t.all[:t.count]
 	t.sticky = 0
 	t.state = topicReady
 	if len(t.pending) > 0 {
 		s.askSoon(t) // the new lanes' leaders
 	}
 	s.assignPending(fx, t)
+}
+
+// vacate takes everything from a lane whose partition is gone, since the topic was deleted and made anew
+// with fewer: it waits for another lane. s.mu is held, the lane is not busy.
+func (s *Sender) vacate(fx *effects, l *lane) {
+	var entries []entry
+	if b := l.head; b != nil {
+		if b.unknown {
+			l.renew = max(l.renew, renewEpoch)
+		}
+		entries = b.entries
+		s.done(fx, l)
+	}
+	entries = append(entries, l.queue.waiting()...)
+	l.take(l.queue.len())
+	l.topic.pending = append(entries, l.topic.pending...)
 }
 
 // assignPending gives the records that waited to their lanes. s.mu is held.
