@@ -47,7 +47,8 @@ func (b *Bus) PublishNotification(ctx context.Context, event envelopes.Notificat
 	return b.publishOne(ctx, event)
 }
 
-// PublishDomain publishes a domain event and returns its id.
+// PublishDomain publishes a domain event and returns its id. Its topic has the Bus's service in it, also
+// when the event's own metadata names another.
 func (b *Bus) PublishDomain(ctx context.Context, event envelopes.Domain) (string, error) {
 	return b.publishOne(ctx, event)
 }

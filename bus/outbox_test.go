@@ -291,7 +291,7 @@ func TestOpenRowsAreExplained(t *testing.T) {
 	tx := d.begin(t)
 	rows, err := tx.QueryContext(d.ctx, `SELECT generate_series(1, 100000)`)
 	require.NoError(t, err)
-	defer func() { require.NoError(t, rows.Close()) }()
+	defer func() { require.NoError(t, errors.Join(rows.Err(), rows.Close())) }()
 	require.True(t, rows.Next())
 	_, err = d.InTx(tx).PublishAudit(d.ctx, loggedIn())
 	require.ErrorIs(t, err, outbox.ErrRowsOpen)
