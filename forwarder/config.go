@@ -18,8 +18,8 @@ import (
 // Config says what a [Forwarder] forwards, to where, and how. DB and Sender are required; every other
 // zero value stands for its default.
 type Config struct {
-	// DB is the database that holds the outbox. The forwarder uses up to four connections: one owns the
-	// outbox and reads, the others settle and purge. The owner's must reach the server directly or
+	// DB is the database that holds the outbox. The forwarder uses three connections: one owns the outbox
+	// and reads, one settles, one purges. The owner's must reach the server directly or
 	// through a session pooler, since a transaction pooler would lose the lock.
 	DB *sql.DB
 	// Table is the outbox table, with its schema if it is not on the search path. Default event_outbox.
@@ -77,6 +77,10 @@ type Config struct {
 	wake chan struct{}
 }
 
+// connections is how many the forwarder holds at once; with fewer, settling would wait for the owner's
+// connection for ever.
+const connections = 3
+
 // withDefaults returns the completed configuration, or every mistake in it.
 func (c Config) withDefaults() (Config, error) {
 	var faults []error
@@ -86,6 +90,10 @@ func (c Config) withDefaults() (Config, error) {
 		}
 	}
 	fault(c.DB == nil, "DB is nil: pass the *sql.DB that holds the outbox")
+	if c.DB != nil {
+		most := c.DB.Stats().MaxOpenConnections
+		fault(most > 0 && most < connections, "DB may open %d connections, the forwarder needs %d: SetMaxOpenConns(%d) or more", most, connections, connections)
+	}
 	fault(c.Sender == nil, "Sender is nil: pass a kafka.Sender, or NewPublisherSender over a Watermill publisher")
 	fault(c.BatchSize < 0 || c.BatchSize > 1<<refBits, "BatchSize is %d: it must be between 1 and %d, or 0 for the default", c.BatchSize, 1<<refBits)
 	fault(c.Window < 0, "Window is %d: it must be positive, or 0 for the default", c.Window)

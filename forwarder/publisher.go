@@ -19,7 +19,8 @@ import (
 type PublisherSenderConfig struct {
 	// Fault says whose fault an error of Publish is: [delivery.Transport] is tried again for as long as
 	// it takes, [delivery.Topic] pauses the topic, [delivery.Refused] counts against the event. Default:
-	// network errors, timeouts and a closed publisher are Transport, anything else Refused.
+	// what the error itself says, if it has a method Fault() [delivery.Fault], as bus/kafka's does; else
+	// network errors, timeouts and cancellations are Transport, anything else Refused.
 	Fault func(error) delivery.Fault
 	// RetryMin and RetryMax bound the wait before a publish is tried again for the transport's sake.
 	// Default 100 ms and 10 s.
@@ -38,7 +39,7 @@ type PublisherSenderConfig struct {
 // all the same may let a later one pass it.
 func NewPublisherSender(publisher message.Publisher, config PublisherSenderConfig) delivery.Sender {
 	if config.Fault == nil {
-		config.Fault = publisherFault
+		config.Fault = toldFault
 	}
 	if config.RetryMin <= 0 {
 		config.RetryMin = 100 * time.Millisecond
