@@ -162,7 +162,7 @@ func (e *WatermillEngine) Run(ctx context.Context) error {
 		return fmt.Errorf("forwarder: make Watermill's forwarder: %w", err)
 	}
 	ended := make(chan error, 1)
-	// A router that runs under ctx ends its handlers' contexts at once: what is in hand could not finish.
+	// Under ctx the router would close itself and only log a drain that failed.
 	go func() { ended <- f.Run(context.WithoutCancel(ctx)) }()
 	select {
 	case err := <-ended:

@@ -193,33 +193,51 @@ func migrate(t *testing.T, b bundle) outbox.Report {
 
 func TestMigrateWaitsForASessionThatHoldsTheTable(t *testing.T) {
 	t.Parallel()
-	b := empty(t)
-	b.exec(t, guideTable)
-	tx, err := b.db.BeginTx(b.ctx, nil)
-	require.NoError(t, err)
-	_, err = tx.ExecContext(b.ctx, `INSERT INTO event_outbox (event_id, topic, payload) VALUES ('open', 't', 'x')`)
-	require.NoError(t, err)
-
-	done := make(chan error, 1)
-	go func() {
-		_, err := outbox.Migrate(b.ctx, b.db, outbox.MigrateConfig{LockTimeout: 10 * time.Millisecond})
-		done <- err
-	}()
-	// The migration is up against the open transaction, and publishers go on all the same.
-	require.Eventually(t, func() bool {
-		return scalar[bool](t, b, `SELECT to_regclass('event_outbox_migrations') IS NOT NULL`)
-	}, 10*time.Second, time.Millisecond)
-	for i := range 50 {
-		b.exec(t, `INSERT INTO event_outbox (event_id, topic, payload) VALUES ($1, 't', 'x')`, fmt.Sprint("live", i))
+	for name, c := range map[string]struct {
+		ddl    string
+		config outbox.MigrateConfig
+	}{
+		"new columns":        {strings.Replace(guideTable, "SERIAL", "BIGSERIAL", 1), outbox.MigrateConfig{}},
+		"wider ids":          {guideTable, outbox.MigrateConfig{Rewrite: true}},
+		"the old constraint": {strings.Replace(guideTable, "SERIAL", "BIGSERIAL", 1), outbox.MigrateConfig{Rewrite: true}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := empty(t)
+			b.exec(t, c.ddl)
+			if name == "the old constraint" {
+				migrate(t, b) // It is all that is left to do.
+			}
+			tx, err := b.db.BeginTx(b.ctx, nil)
+			require.NoError(t, err)
+			_, err = tx.ExecContext(b.ctx, `INSERT INTO event_outbox (event_id, topic, payload) VALUES ('open', 't', 'x')`)
+			require.NoError(t, err)
+			c.config.LockTimeout = 20 * time.Millisecond
+			done := make(chan error, 1)
+			go func() {
+				_, err := outbox.Migrate(b.ctx, b.db, c.config)
+				done <- err
+			}()
+			// The migration comes up against the open transaction again and again, and publishers go on.
+			var longest time.Duration
+			seen := 0
+			for i := 0; seen < 2; i++ {
+				start := time.Now()
+				b.exec(t, `INSERT INTO event_outbox (event_id, topic, payload) VALUES ($1, 't', 'x')`, fmt.Sprint("live", i))
+				longest = max(longest, time.Since(start))
+				seen += scalar[int](t, b, `SELECT count(*) FROM pg_locks WHERE relation = 'event_outbox'::regclass AND mode = 'AccessExclusiveLock' AND NOT granted`)
+			}
+			require.Less(t, longest, time.Second, "publishers queue behind the migration's wait")
+			select {
+			case err := <-done:
+				t.Fatalf("it ended although the table is held: %v", err)
+			default:
+			}
+			require.NoError(t, tx.Commit())
+			require.NoError(t, <-done)
+			require.NoError(t, outbox.Check(b.ctx, b.db, ""))
+		})
 	}
-	select {
-	case err := <-done:
-		t.Fatalf("it ended although the table is held: %v", err)
-	default:
-	}
-	require.NoError(t, tx.Commit())
-	require.NoError(t, <-done)
-	require.NoError(t, outbox.Check(b.ctx, b.db, ""))
 }
 
 func TestMigrateEndsWithItsContext(t *testing.T) {
