@@ -30,6 +30,10 @@ type TableStatus struct {
 	OldestPending time.Duration
 	// LastID is the highest id given out, MaxID the highest that column and sequence can give.
 	LastID, MaxID int64
+	// Owner is the forwarder that owns the outbox, as it calls itself, and Owned for how long it has. Empty
+	// when none does.
+	Owner string
+	Owned time.Duration
 	// Postponed says what waits for `tailrace migrate --rewrite`, Warnings what slows the forwarder.
 	Postponed, Warnings []string
 }
@@ -107,6 +111,9 @@ func (s *TableStatus) count(ctx context.Context, db *sql.DB, t table, have shape
 		err := db.QueryRowContext(ctx, `SELECT low_water FROM `+t.stateTable()).Scan(&lowWater)
 		if err != nil && !errors.Is(err, sql.ErrNoRows) {
 			return fmt.Errorf("outbox: read %s: %w", t.stateTable(), err)
+		}
+		if err := s.ownership(ctx, db, t); err != nil {
+			return err
 		}
 	}
 	var oldest sql.NullFloat64

@@ -1,7 +1,9 @@
 package main_test
 
 import (
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -68,10 +70,15 @@ func TestTableOfAnotherName(t *testing.T) {
 	require.Equal(t, 200, status)
 	require.Regexp(t, `tailrace_forwarder_events_total\{.*topic="`+topic+`"\} 1`, metrics)
 	require.Contains(t, metrics, "go_goroutines")
-	p.stop()
-
 	code, output = run(t, env, "status", "--table", "app.events")
 	require.Zero(t, code, output)
+	require.Regexp(t, `owner +\S+:`+strconv.Itoa(p.pid())+`, for`, output)
+	p.signal(syscall.SIGKILL)
+	p.wait()
+	require.Eventually(t, func() bool {
+		code, output = run(t, env, "status", "--table", "app.events")
+		return code == 0 && strings.Contains(output, "nobody")
+	}, patience, 100*tick, "a killed process owns nothing")
 	for _, want := range []string{"app", "version", "pending", "dead", "ids"} {
 		require.Contains(t, output, want)
 	}

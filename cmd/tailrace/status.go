@@ -44,6 +44,11 @@ func printStatus(w io.Writer, status outbox.TableStatus) error {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(table, "table\t%s\n", status.Table)
 	fmt.Fprintf(table, "version\t%d of %d\n", status.Version, status.Latest)
+	owner := "nobody: run `tailrace forward`"
+	if status.Owner != "" {
+		owner = fmt.Sprintf("%s, for %s", status.Owner, status.Owned.Round(time.Second))
+	}
+	fmt.Fprintf(table, "owner\t%s\n", owner)
 	fmt.Fprintf(table, "rows\tabout %d\n", max(status.Rows, 0))
 	pending := fmt.Sprint(status.Pending)
 	if status.Pending > 0 {
