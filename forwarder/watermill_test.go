@@ -158,7 +158,11 @@ func TestWatermillEngineLetsTheEventInHandFinish(t *testing.T) {
 	b.insert("a", 3, 1)
 	p := &slowPublisher{entered: make(chan struct{}), leave: make(chan struct{})}
 	for name, hang := range map[string]bool{"it finishes": false, "it hangs": true} {
-		e := b.engine(func(c *forwarder.WatermillConfig) { c.Publisher, c.DrainTimeout = p, 300*time.Millisecond })
+		limit := patience
+		if hang {
+			limit = 300 * time.Millisecond
+		}
+		e := b.engine(func(c *forwarder.WatermillConfig) { c.Publisher, c.DrainTimeout = p, limit })
 		ctx, cancel := context.WithCancel(context.Background())
 		done := make(chan error, 1)
 		go func() { done <- e.Run(ctx) }()
