@@ -54,7 +54,7 @@ func TestDemoInterrupted(t *testing.T) {
 	require.Equal(t, 1, p.wait())
 	require.Contains(t, p.log.String(), "everything that was started is stopped")
 	require.Contains(t, p.log.String(), "interrupted")
-	for _, child := range strings.Fields(string(children)) {
+	for child := range strings.FieldsSeq(string(children)) {
 		pid, err := strconv.Atoi(child)
 		require.NoError(t, err)
 		require.Eventually(t, func() bool { return syscall.Kill(pid, 0) != nil }, patience, tick, "child %d still runs", pid)

@@ -76,6 +76,7 @@ func cluster(shared connect.Config) kafka.Config {
 func (s *forwardSettings) sender(shared connect.Config, logger *slog.Logger) kafka.SenderConfig {
 	config := kafka.SenderConfig{Config: cluster(shared), Compression: s.compression, Logger: logger}
 	if s.create {
+		//nolint:gosec // parseCount bounds them
 		config.AutoCreate = &kafka.TopicShape{Partitions: int32(s.partitions), ReplicationFactor: int16(s.replication)}
 		if s.replication == 0 {
 			config.AutoCreate.ReplicationFactor = -1

@@ -122,7 +122,7 @@ func reckon(t testing.TB, missing map[string]bool, records []bustest.Record) tal
 		require.NoError(t, err)
 		require.Equal(t, key, string(record.Key))
 		require.Equal(t, digits, string(record.Value))
-		if before, any := last[key]; any && number < before {
+		if before, known := last[key]; known && number < before {
 			c.reordered++
 		}
 		last[key] = max(last[key], number)
@@ -149,8 +149,10 @@ func TestReckonCountsWhatIsWrong(t *testing.T) {
 	t.Parallel()
 	record := func(key string, number int) bustest.Record {
 		digits := strconv.Itoa(number)
-		return bustest.Record{Key: []byte(key), Value: []byte(digits),
-			Headers: []bustest.RecordHeader{{Key: "_watermill_message_uuid", Value: []byte(key + "-" + digits)}}}
+		return bustest.Record{
+			Key: []byte(key), Value: []byte(digits),
+			Headers: []bustest.RecordHeader{{Key: "_watermill_message_uuid", Value: []byte(key + "-" + digits)}},
+		}
 	}
 	sent := map[string]bool{"a-0": true, "a-1": true, "a-2": true, "b-0": true, "b-1": true}
 

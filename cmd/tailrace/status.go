@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -50,7 +51,7 @@ func printStatus(w io.Writer, status outbox.TableStatus) error {
 	}
 	fmt.Fprintf(table, "owner\t%s\n", owner)
 	fmt.Fprintf(table, "rows\tabout %d\n", max(status.Rows, 0))
-	pending := fmt.Sprint(status.Pending)
+	pending := strconv.FormatInt(status.Pending, 10)
 	if status.Pending > 0 {
 		pending += fmt.Sprintf(", the oldest for %s", status.OldestPending.Round(time.Millisecond))
 	}

@@ -10,8 +10,6 @@ import (
 	"time"
 )
 
-func parseText(text string) (string, error) { return text, nil }
-
 func parseBool(text string) (bool, error) {
 	value, err := strconv.ParseBool(text)
 	if err != nil {

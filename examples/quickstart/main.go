@@ -25,7 +25,7 @@ var userCreated = bus.Define[user]("user", "user_created")
 func main() {
 	ctx, done := context.WithCancel(context.Background())
 	servers := must(stack.Start(ctx)) // PostgreSQL and Kafka; yours are there already
-	defer servers.Stop()
+	defer servers.Close()
 	settings := must(connect.Load(servers.Environment())) // DATABASE_URL, KAFKA_BROKERS, …
 	connection := must(connect.Open(ctx, settings))
 	defer connection.Close()

@@ -26,7 +26,7 @@ type Servers struct {
 func Start(ctx context.Context) (*Servers, error) {
 	s := &Servers{environ: env.ToMap(os.Environ())}
 	if err := s.start(ctx); err != nil {
-		return nil, errors.Join(fmt.Errorf("stack: %w", err), s.Stop())
+		return nil, errors.Join(fmt.Errorf("stack: %w", err), s.Close())
 	}
 	return s, nil
 }
@@ -50,8 +50,8 @@ func (s *Servers) start(ctx context.Context) (err error) {
 // Environment is the process's environment, with DATABASE_URL and KAFKA_BROKERS as a deployment sets them.
 func (s *Servers) Environment() map[string]string { return maps.Clone(s.environ) }
 
-// Stop stops what was started.
-func (s *Servers) Stop() error {
+// Close stops what was started.
+func (s *Servers) Close() error {
 	if s.kafka != nil {
 		s.kafka.Stop()
 	}

@@ -77,7 +77,7 @@ func (d *demonstration) run(ctx context.Context) error {
 	began := time.Now()
 	stopped := d.servers.stop()
 	if stopped == nil {
-		d.print.step(began, "everything that was started is stopped")
+		d.print.stepf(began, "everything that was started is stopped")
 	}
 	if len(d.counts) > 0 {
 		d.print.table(d.counts)
@@ -98,7 +98,7 @@ func (d *demonstration) start(ctx context.Context) error {
 	if d.servers.postgres.External() {
 		where = "of DATABASE_URL, in a database of its own"
 	}
-	d.print.step(began, "PostgreSQL %s %s", d.servers.postgres.Version(), where)
+	d.print.stepf(began, "PostgreSQL %s %s", d.servers.postgres.Version(), where)
 
 	began = time.Now()
 	if err := d.servers.startKafka(); err != nil {
@@ -110,7 +110,7 @@ func (d *demonstration) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	d.print.step(began, "Kafka started inside this process, with 5 topics")
+	d.print.stepf(began, "Kafka started inside this process, with 5 topics")
 
 	began = time.Now()
 	report, err := outbox.Migrate(ctx, d.servers.db, outbox.MigrateConfig{Logger: d.Logger})
@@ -120,7 +120,7 @@ func (d *demonstration) start(ctx context.Context) error {
 	if _, err := d.servers.db.ExecContext(ctx, `CREATE TABLE users (id text PRIMARY KEY, email text NOT NULL)`); err != nil {
 		return fmt.Errorf("demo: %w", err)
 	}
-	d.print.step(began, "tables users and event_outbox (version %d) created", report.To)
+	d.print.stepf(began, "tables users and event_outbox (version %d) created", report.To)
 	return nil
 }
 
@@ -164,14 +164,14 @@ func (d *demonstration) show(ctx context.Context) (err error) {
 	if err := await(ctx, d.Patience, func() bool { return forward.Status().State == forwarder.Owner }, forwarding, consuming); err != nil {
 		return fmt.Errorf("demo: wait for the forwarder: %w", err)
 	}
-	d.print.step(began, "forwarder and router run: 5 handlers behind the consumer's chain")
+	d.print.stepf(began, "forwarder and router run: 5 handlers behind the consumer's chain")
 
 	began = time.Now()
 	refused, err := service.work(ctx, d.Users)
 	if err != nil {
 		return err
 	}
-	d.print.step(began, "%d users registered, %d refused: rolled back, so their events never were", d.Users, refused)
+	d.print.stepf(began, "%d users registered, %d refused: rolled back, so their events never were", d.Users, refused)
 
 	began = time.Now()
 	if err := await(ctx, d.Patience, d.ledger.Done, forwarding, consuming); err != nil {
@@ -179,8 +179,8 @@ func (d *demonstration) show(ctx context.Context) (err error) {
 		return fmt.Errorf("demo: wait for the last event: %w", err)
 	}
 	attempts, reason := consumers.told()
-	d.print.step(began, "every event handled; the welcome of %s took %d attempts", flakyUser, attempts)
-	d.print.step(began, "%s is a dead letter: %s", poisonUser, reason)
+	d.print.stepf(began, "every event handled; the welcome of %s took %d attempts", flakyUser, attempts)
+	d.print.stepf(began, "%s is a dead letter: %s", poisonUser, reason)
 	return d.count(ctx, attempts)
 }
 

@@ -11,8 +11,8 @@ import (
 // printer prints the steps, and the table at the end.
 type printer struct{ io.Writer }
 
-// step prints what was done, and how long it took.
-func (p printer) step(began time.Time, format string, args ...any) {
+// stepf prints what was done, and how long it took.
+func (p printer) stepf(began time.Time, format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
 	_, _ = fmt.Fprintf(p, "  ✓ %s%s %6.2f s\n", text, strings.Repeat(" ", max(0, 84-utf8.RuneCountInString(text))), time.Since(began).Seconds())
 }
