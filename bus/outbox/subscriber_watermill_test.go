@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -23,7 +24,7 @@ import (
 
 // TestPubSub is Watermill's own suite for publishers and subscribers. A table has one reader, so order is
 // guaranteed whatever the number of subscribers; there are no consumer groups, since a row is settled
-// once; delivery is at least once.
+// once; delivery is at least once. TAILRACE_LONG=1 runs it with the suite's full numbers.
 func TestPubSub(t *testing.T) {
 	db, dsn := bustest.Postgres(t)
 	tables := &testTables{db: db, names: map[string]string{}}
@@ -44,7 +45,7 @@ func TestPubSub(t *testing.T) {
 		require.NoError(t, err)
 		return w, s
 	}
-	tests.TestPubSub(t, tests.Features{GuaranteedOrder: true, Persistent: true, ForceShort: true}, construct, nil)
+	tests.TestPubSub(t, tests.Features{GuaranteedOrder: true, Persistent: true, ForceShort: os.Getenv("TAILRACE_LONG") == ""}, construct, nil)
 }
 
 // testTables gives each test of a suite a table, since a table has one reader and the tests run at the

@@ -218,6 +218,28 @@ func TestSchemaAdapterWithWatermillsOwnPublisher(t *testing.T) {
 	require.Equal(t, []string{"topic=one n=1 ", "topic=two n=2 "}, lines(t, b.db, `SELECT topic, count(*) AS n FROM event_outbox GROUP BY 1 ORDER BY 1`))
 }
 
+func TestSchemaAdapterSendsReadersElsewhere(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	var adapter outbox.SchemaAdapter
+	query := adapter.SelectQuery("t", "", nil)
+	_, err := b.db.ExecContext(b.ctx, query.Query, query.Args...)
+	require.ErrorContains(t, err, "outbox.NewSubscriber")
+	_, err = adapter.UnmarshalMessage(nil)
+	require.ErrorContains(t, err, "outbox.NewSubscriber")
+	require.Empty(t, adapter.SchemaInitializingQueries("t"))
+}
+
+func TestWriterTakesHeadersOfTypeJSONB(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.exec(t, `ALTER TABLE event_outbox ALTER headers TYPE jsonb`)
+	require.NoError(t, outbox.Check(b.ctx, b.db, ""))
+	require.NoError(t, b.writer(t).Publish("t", newMessage("x", "h", "v")))
+	require.NoError(t, b.writer(t).Publish("t", newMessage("x", "h", "v"), newMessage("x", "h", "v")))
+	require.Equal(t, int64(3), scalar[int64](t, b, `SELECT count(*) FROM event_outbox WHERE headers ->> 'h' = 'v'`))
+}
+
 func TestWriterConfigRefusesBadNames(t *testing.T) {
 	t.Parallel()
 	_, err := outbox.NewWriter(outbox.WriterConfig{Table: `x"; DROP TABLE users; --.1`, MaxRetries: -1})
