@@ -12,6 +12,9 @@ import (
 
 	"github.com/IBM/sarama"
 	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/tailrace-go/tailrace/bus/bustest"
 	"github.com/tailrace-go/tailrace/bus/delivery"
@@ -388,4 +391,25 @@ func TestErrorsCarryNoPayload(t *testing.T) {
 	require.NotContains(t, err.Error(), "hush")
 	require.True(t, strings.HasPrefix(err.Error(), "kafka: "))
 	require.NotErrorIs(t, err, errors.ErrUnsupported)
+}
+
+func TestLimitThatMayNotBeRead(t *testing.T) {
+	t.Parallel()
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(1))
+	require.NoError(t, err)
+	t.Cleanup(cluster.Close)
+	config := kafka.Config{Brokers: cluster.ListenAddrs()}
+	require.NoError(t, kafka.CreateTopics(t.Context(), config, kafka.Topic{
+		Name: "small", TopicShape: kafka.TopicShape{Partitions: 1, ReplicationFactor: 1, Configs: map[string]string{"max.message.bytes": "2000"}},
+	}))
+	cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.DescribeConfigs}, Err: kerr.TopicAuthorizationFailed, Count: -1})
+	requests := cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Observe: true, Count: -1})
+	sink := newSink(t)
+	stream := newSender(t, config.Brokers).Stream(sink.config())
+	stream.Send(keyed("small", 0, 5_000, 50))
+	sink.wait(5_000)
+	require.Equal(t, map[delivery.Fault]int{delivery.Delivered: 5_000}, sink.faults())
+	// Some 30 records fit. What was refused once is not tried again for each batch.
+	require.Less(t, requests.Hits(), 600)
+	t.Log(requests.Hits(), "requests")
 }

@@ -174,3 +174,56 @@ func TestRecordsWithoutKeyUseAllPartitions(t *testing.T) {
 		require.Greater(t, n, 500, "partition %d", partition)
 	}
 }
+
+// TestBatchFaultedAfterAnUnknownAttempt: the batch that follows must not pass as a duplicate of one that was
+// appended without our knowing and then given another verdict.
+func TestBatchFaultedAfterAnUnknownAttempt(t *testing.T) {
+	t.Parallel()
+	for _, code := range []sarama.KError{sarama.ErrTopicAuthorizationFailed, sarama.ErrInvalidRecord} {
+		t.Run(code.Error(), func(t *testing.T) {
+			t.Parallel()
+			broker := bustest.Kafka(t)
+			broker.CreateTopic(t, "orders", 1, nil)
+			var seen batches
+			seen.watch(broker, func(n int, _ bustest.Batch) bustest.Action {
+				switch n {
+				case 0:
+					return bustest.RefuseAfter(sarama.ErrRequestTimedOut)
+				case 1:
+					return bustest.RefuseBefore(code)
+				default:
+					return bustest.Pass
+				}
+			})
+			sink := newSink(t)
+			stream := newSender(t, broker.Brokers()).Stream(sink.config())
+			stream.Send(keyed("orders", 0, 1, 1))
+			sink.wait(1)
+			require.NotEqual(t, delivery.Delivered, sink.verdict(0).Fault)
+			stream.Send(keyed("orders", 1, 1, 1))
+			sink.wait(2)
+			require.Equal(t, delivery.Delivered, sink.verdict(1).Fault)
+			records := broker.Records(t, "orders")
+			require.Equal(t, "00000001", string(records[len(records)-1].Value), "what is reported delivered is there")
+		})
+	}
+}
+
+func TestDuplicateOfWhatWasNeverSent(t *testing.T) {
+	t.Parallel()
+	broker := bustest.Kafka(t)
+	broker.CreateTopic(t, "orders", 1, nil)
+	var seen batches
+	seen.watch(broker, func(n int, _ bustest.Batch) bustest.Action {
+		if n == 0 {
+			return bustest.RefuseBefore(sarama.ErrDuplicateSequenceNumber)
+		}
+		return bustest.Pass
+	})
+	sink := newSink(t)
+	stream := newSender(t, broker.Brokers()).Stream(sink.config())
+	stream.Send(keyed("orders", 0, 1, 1))
+	sink.wait(1)
+	require.Equal(t, delivery.Delivered, sink.verdict(0).Fault)
+	require.Len(t, broker.Records(t, "orders"), 1)
+}

@@ -136,18 +136,29 @@ func (l *lane) take(n int) {
 
 // done ends the head, which has been reported. s.mu is held.
 func (s *Sender) done(fx *effects, l *lane) {
-	l.head.free(s)
-	l.head = nil
+	s.drop(l)
 	if l.troubled != nil {
 		fx.relieve(l.troubled, l)
 		l.troubled = nil
 	}
 }
 
+// drop lets go of the head. If it may have been appended, the next batch, under the same sequence, would
+// pass as its duplicate and be lost, or the head could still arrive behind it: the lane needs an epoch
+// that fences the head off. s.mu is held.
+func (s *Sender) drop(l *lane) {
+	if l.head.unknown {
+		l.renew = max(l.renew, renewEpoch)
+	}
+	l.head.free(s)
+	l.head = nil
+}
+
 // delivered: the head was appended. s.mu is held, the lane is busy.
 func (s *Sender) delivered(fx *effects, l *lane, offset int64) {
 	b := l.head
 	l.sequence += int32(len(b.records)) //nolint:gosec // identify keeps it in range
+	b.unknown = false
 	l.half = min(2*l.half, s.config.BatchRecords)
 	fx.reportBatch(b, delivery.Verdict{Fault: delivery.Delivered, Partition: l.partition, Offset: offset})
 	s.done(fx, l)
@@ -178,8 +189,6 @@ func (s *Sender) abandon(fx *effects, l *lane, err error) {
 	b := l.head
 	verdict := withheld(err)
 	if b.unknown {
-		// The broker may have this batch, or get it yet: the next one needs an epoch that fences it off.
-		l.renew = max(l.renew, renewEpoch)
 		verdict = delivery.Verdict{Fault: delivery.Transport, Err: fmt.Errorf("kafka: given up, though it may have been appended: %w", err), Partition: l.partition, Offset: -1}
 	}
 	fx.reportBatch(b, verdict)
@@ -203,8 +212,7 @@ func (s *Sender) refuse(fx *effects, l *lane, err error) {
 	l.suspect += len(b.entries)
 	l.half = (len(b.records) + 1) / 2
 	l.queue.unshift(b.entries)
-	b.free(s)
-	l.head = nil
+	s.drop(l)
 }
 
 // flush gives everything the lane holds the same verdict, in order. s.mu is held.
@@ -221,9 +229,6 @@ func (s *Sender) flush(fx *effects, l *lane, verdict delivery.Verdict) {
 	}
 	l.busy = true
 	if b := l.head; b != nil {
-		if b.unknown {
-			l.renew = max(l.renew, renewEpoch)
-		}
 		fx.reportBatch(b, verdict)
 		s.done(fx, l)
 	}
@@ -246,11 +251,14 @@ func (s *Sender) answer(fx *effects, l *lane, block *sarama.ProduceResponseBlock
 	b := l.head
 	switch classify(block.Err) {
 	case appended:
-		offset := block.Offset
-		if block.Err != sarama.ErrNoError {
-			offset = -1
+		switch {
+		case block.Err == sarama.ErrNoError:
+			s.delivered(fx, l, block.Offset)
+		case b.unknown:
+			s.delivered(fx, l, -1)
+		default: // a duplicate of what was never sent is another batch
+			s.reidentify(fx, l, err)
 		}
-		s.delivered(fx, l, offset)
 	case unknown:
 		s.retry(fx, l, err, true)
 	case unsent:
@@ -267,19 +275,25 @@ func (s *Sender) answer(fx *effects, l *lane, block *sarama.ProduceResponseBlock
 	case refused:
 		s.refuse(fx, l, err)
 	case staleIdentity:
-		l.renew = renewID
-		b.unknown = false
-		b.attempts++
-		if b.stream.stopped {
-			s.abandon(fx, l, err)
-		} else if b.attempts > 1 {
-			s.troubled(fx, l, b.stream, err)
-			s.pause(l, s.backoff(b.attempts-1))
-		}
+		s.reidentify(fx, l, err)
 	case topicFault:
 		s.topicFault(fx, l, delivery.Verdict{Fault: delivery.Topic, Err: topicError(l.topic.name, err), Partition: -1, Offset: -1})
 	case illegalTopic:
 		s.topicFault(fx, l, delivery.Verdict{Fault: delivery.Refused, Err: topicError(l.topic.name, err), Partition: -1, Offset: -1})
+	}
+}
+
+// reidentify sends the head again under a new producer id. s.mu is held.
+func (s *Sender) reidentify(fx *effects, l *lane, err error) {
+	b := l.head
+	l.renew = renewID
+	b.unknown = false
+	b.attempts++
+	if b.stream.stopped {
+		s.abandon(fx, l, err)
+	} else if b.attempts > 1 {
+		s.troubled(fx, l, b.stream, err)
+		s.pause(l, s.backoff(b.attempts-1))
 	}
 }
 

@@ -136,9 +136,6 @@ func (s *Sender) settleTopic(fx *effects, t *topic) {
 func (s *Sender) vacate(fx *effects, l *lane) {
 	var entries []entry
 	if b := l.head; b != nil {
-		if b.unknown {
-			l.renew = max(l.renew, renewEpoch)
-		}
 		entries = b.entries
 		s.done(fx, l)
 	}
