@@ -8,6 +8,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/lib/pq"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/spf13/cobra"
@@ -114,11 +115,19 @@ func (s *forwardSettings) run(cmd *cobra.Command) (err error) {
 	defer monitor.close()
 	monitor.serve(readiness(cmd.Context(), engine), registry, logger)
 	logger.Info("forwarding", "table", shared.OutboxTable, "database", shared.DatabaseURL, "kafka", cluster(shared), "engine", s.engine, "version", version())
-	if err := engine.Run(cmd.Context()); err != nil {
+	err = engine.Run(cmd.Context())
+	if err != nil && !(cmd.Context().Err() != nil && cancelled(err)) {
 		return explain(err, shared)
 	}
 	logger.Info("stopped", "pid", os.Getpid())
 	return nil
+}
+
+// cancelled reports whether the server ended a statement at our own wish: lib/pq then passes on what the
+// server says, not the context's error. A process that stood by has nothing to finish.
+func cancelled(err error) bool {
+	var server *pq.Error
+	return errors.As(err, &server) && server.Code == "57014"
 }
 
 // readiness is the engine's, until the process is told to stop.

@@ -98,7 +98,6 @@ func (p *pair) replace(b *bundle, ended *process, args ...string) {
 
 func (p *pair) stop() {
 	for _, process := range p {
-		process.waitReady(200, "ready")
 		process.stop()
 	}
 }

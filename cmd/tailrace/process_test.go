@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
@@ -40,6 +41,12 @@ func start(t testing.TB, env []string, args ...string) *process {
 		_ = p.cmd.Wait()
 	}()
 	t.Cleanup(func() {
+		for _, bad := range []string{"panic: ", "fatal error: ", "DATA RACE"} {
+			assert.NotContains(t, p.log.String(), bad)
+		}
+		if t.Failed() {
+			p.explain()
+		}
 		_ = p.cmd.Process.Kill()
 		<-p.done
 		if t.Failed() {
@@ -47,6 +54,24 @@ func start(t testing.TB, env []string, args ...string) *process {
 		}
 	})
 	return p
+}
+
+// explain makes a process that still runs say what it does: its readiness, and where its goroutines are.
+func (p *process) explain() {
+	select {
+	case <-p.done:
+		return
+	default:
+	}
+	if at := servingAt.FindStringSubmatch(p.log.String()); at != nil {
+		status, body := ask("http://" + at[1] + "/readyz")
+		p.t.Logf("process %d: /readyz: %d %s", p.pid(), status, body)
+	}
+	_ = p.cmd.Process.Signal(syscall.SIGQUIT)
+	select {
+	case <-p.done:
+	case <-time.After(2 * time.Second):
+	}
 }
 
 // cleanEnvironment is this process's without what tailrace would read.
@@ -109,7 +134,11 @@ func (p *process) get(path string) (int, string) {
 		found = servingAt.FindStringSubmatch(p.log.String())
 		return found != nil
 	}, patience, tick, "the process does not say where it serves")
-	response, err := (&http.Client{Timeout: 5 * time.Second}).Get("http://" + found[1] + path)
+	return ask("http://" + found[1] + path)
+}
+
+func ask(url string) (int, string) {
+	response, err := (&http.Client{Timeout: 5 * time.Second}).Get(url)
 	if err != nil {
 		return 0, err.Error()
 	}

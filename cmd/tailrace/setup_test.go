@@ -41,10 +41,12 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
+var buildFlags []string
+
 // binary builds the command once.
 var binary = sync.OnceValues(func() (string, error) {
 	path := filepath.Join(binaryDir, "tailrace")
-	output, err := exec.Command("go", "build", "-o", path, ".").CombinedOutput()
+	output, err := exec.Command("go", append(append([]string{"build", "-o", path}, buildFlags...), ".")...).CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("go build: %w\n%s", err, output)
 	}

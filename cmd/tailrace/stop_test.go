@@ -1,6 +1,7 @@
 package main_test
 
 import (
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -54,6 +55,20 @@ func TestStandbyTakesOverFromCleanStop(t *testing.T) {
 
 	require.Equal(t, tally{sent: 3000, delivered: 3000}, b.requireWhole())
 	pair.stop()
+}
+
+// TestStandbyStopsCleanly whenever it is told to: also while it asks the database for the lock.
+func TestStandbyStopsCleanly(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	owner := b.forward()
+	owner.waitReady(200, "owner")
+	for range 10 {
+		standby := b.forward()
+		require.Eventually(t, func() bool { return strings.Contains(standby.log.String(), "forwarding") }, patience, tick)
+		standby.stop()
+	}
+	owner.stop()
 }
 
 // TestSecondSignalEndsAtOnce: an operator who does not want to wait for the drain signals again.

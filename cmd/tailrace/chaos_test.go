@@ -1,0 +1,88 @@
+package main_test
+
+import (
+	"math/rand/v2"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// TestChaos: what the other tests do one by one happens in random order, often before the last thing is
+// over. The seed is logged.
+func TestChaos(t *testing.T) {
+	t.Parallel()
+	const share = 500
+	rounds := 5
+	if long() {
+		rounds = 40
+	}
+	seed := uint64(time.Now().UnixNano())
+	random := rand.New(rand.NewPCG(seed, 0))
+	t.Logf("seed %d, %d rounds", seed, rounds)
+	b, server := setupOwnServer(t)
+	b.broker.ProduceLatency(10 * time.Millisecond)
+	arguments := []string{"--lease", "500ms", "--drain-timeout", "500ms"}
+	pair := b.startPair(arguments...)
+	load := b.startLoad(4, 200)
+	pick := func() *process { return pair[random.IntN(2)] }
+	end := func(p *process, signal syscall.Signal) {
+		p.signal(signal)
+		p.wait()
+		pair.replace(b, p, arguments...)
+	}
+
+	things := []struct {
+		name string
+		do   func()
+	}{
+		{"kill one", func() { end(pick(), syscall.SIGKILL) }},
+		{"kill both", func() { end(pair[0], syscall.SIGKILL); end(pair[1], syscall.SIGKILL) }},
+		{"stop one", func() { end(pick(), syscall.SIGTERM) }},
+		{"freeze one", func() {
+			p := pick()
+			p.signal(syscall.SIGSTOP)
+			b.pause(time.Duration(random.IntN(1500)) * time.Millisecond)
+			p.signal(syscall.SIGCONT)
+		}},
+		{"freeze and kill", func() {
+			p := pick()
+			p.signal(syscall.SIGSTOP)
+			b.pause(time.Duration(random.IntN(1500)) * time.Millisecond)
+			end(p, syscall.SIGKILL)
+		}},
+		{"restart the broker", func() {
+			b.broker.Stop()
+			b.pause(time.Duration(random.IntN(800)) * time.Millisecond)
+			b.broker.Restart(t)
+		}},
+		{"restart the database", func() { require.NoError(t, server.Restart(within(t, patience))) }},
+		{"crash the database", func() {
+			require.NoError(t, server.Kill())
+			require.NoError(t, server.Restart(within(t, patience)))
+		}},
+	}
+	for range rounds {
+		load.release(share)
+		b.pause(time.Duration(random.IntN(300)) * time.Millisecond)
+		thing := things[random.IntN(len(things))]
+		t.Log(thing.name)
+		thing.do()
+	}
+	load.release(share)
+	load.finish()
+
+	got := b.requireWhole()
+	require.Positive(t, got.sent)
+	t.Logf("%d transactions failed", load.faults.Load())
+	require.Zero(t, b.count(`retry_count > 0`), "none of this is an event's fault")
+}
+
+// pause lets things take their course: which moment comes next is what is random.
+func (b *bundle) pause(d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-b.t.Context().Done():
+	}
+}
