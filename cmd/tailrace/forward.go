@@ -116,7 +116,10 @@ func (s *forwardSettings) run(cmd *cobra.Command) (err error) {
 	monitor.serve(readiness(cmd.Context(), engine), registry, logger)
 	logger.Info("forwarding", "table", shared.OutboxTable, "database", shared.DatabaseURL, "kafka", cluster(shared), "engine", s.engine, "version", version())
 	err = engine.Run(cmd.Context())
-	if err != nil && !(cmd.Context().Err() != nil && cancelled(err)) {
+	if cmd.Context().Err() != nil && cancelled(err) {
+		err = nil
+	}
+	if err != nil {
 		return explain(err, shared)
 	}
 	logger.Info("stopped", "pid", os.Getpid())
