@@ -8,7 +8,6 @@ import (
 	"os"
 	"time"
 
-	"github.com/lib/pq"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/spf13/cobra"
@@ -16,6 +15,7 @@ import (
 	"github.com/tailrace-go/tailrace/bus/connect"
 	"github.com/tailrace-go/tailrace/bus/kafka"
 	"github.com/tailrace-go/tailrace/bus/outbox"
+	"github.com/tailrace-go/tailrace/forwarder"
 )
 
 // forwardSettings are what `tailrace forward` can be told, besides what bus/connect knows.
@@ -115,22 +115,23 @@ func (s *forwardSettings) run(cmd *cobra.Command) (err error) {
 	defer monitor.close()
 	monitor.serve(readiness(cmd.Context(), engine), registry, logger)
 	logger.Info("forwarding", "table", shared.OutboxTable, "database", shared.DatabaseURL, "kafka", cluster(shared), "engine", s.engine, "version", version())
-	err = engine.Run(cmd.Context())
-	if cmd.Context().Err() != nil && cancelled(err) {
-		err = nil
-	}
-	if err != nil {
+	if err := runEngine(cmd.Context(), engine); err != nil {
 		return explain(err, shared)
 	}
 	logger.Info("stopped", "pid", os.Getpid())
 	return nil
 }
 
-// cancelled reports whether the server ended a statement at our own wish: lib/pq then passes on what the
-// server says, not the context's error. A process that stood by has nothing to finish.
-func cancelled(err error) bool {
-	var server *pq.Error
-	return errors.As(err, &server) && server.Code == "57014"
+// runEngine is the engine's Run, where a process that stood by when it was told to stop has stopped
+// cleanly: it had nothing to finish, and all that failed is a question to the database that was cut short.
+func runEngine(ctx context.Context, engine *engine) error {
+	idle := make(chan bool, 1)
+	context.AfterFunc(ctx, func() { idle <- engine.Status().State != forwarder.Owner })
+	err := engine.Run(ctx)
+	if err != nil && ctx.Err() != nil && <-idle {
+		return nil
+	}
+	return err
 }
 
 // readiness is the engine's, until the process is told to stop.
