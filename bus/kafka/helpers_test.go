@@ -26,6 +26,8 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m,
 		// With TAILRACE_KAFKA=apache the brokers are processes that serve all tests.
 		goleak.IgnoreAnyFunction("github.com/tailrace-go/tailrace/internal/embedded/proc.(*Process).run"),
+		goleak.IgnoreAnyFunction("github.com/tailrace-go/tailrace/internal/embedded/gate.(*Listener).Proxy"),
+		goleak.IgnoreAnyFunction("github.com/tailrace-go/tailrace/internal/embedded/gate.(*Listener).accept"),
 		goleak.IgnoreAnyFunction(multiplier+".func2"), goleak.IgnoreAnyFunction(multiplier+".func3"),
 		// Each fetch request counts in go-metrics' default registry, whatever registry sarama is given.
 		goleak.IgnoreAnyFunction("github.com/rcrowley/go-metrics.(*meterArbiter).tick"))
