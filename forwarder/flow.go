@@ -290,6 +290,10 @@ func (s *session) resume(c *chunk, i int, row *outbox.Row, k *keyState) {
 		s.place(c, i, row)
 	case k.held == nil || k.held.phase != fetching && k.held.phase != releasing:
 		s.finish(c, e)
+	case len(k.held.ids) == 0 || k.held.ids[0] != row.ID:
+		// The hold changed while the rows were read: another pause, a late commit. Theirs is not the turn.
+		s.finish(c, e)
+		s.enqueue(k)
 	case k.held.phase == fetching:
 		k.held.remove(row.ID)
 		k.held.phase = probing
@@ -317,8 +321,9 @@ func (s *session) vanished(k *keyState, id int64) {
 	if k == nil || k.held == nil {
 		return
 	}
+	first := len(k.held.ids) > 0 && k.held.ids[0] == id
 	k.held.remove(id)
-	if k.held.phase != fetching {
+	if k.held.phase != fetching || !first {
 		return
 	}
 	if !k.loose {

@@ -107,19 +107,19 @@ func (f *Forwarder) work(ctx context.Context) error {
 	checked, standby := false, false
 	for {
 		pause := f.config.StandbyPoll
-		err := error(nil)
+		var owned bool
+		var err error
 		if !checked {
 			err = outbox.Check(ctx, f.config.DB, f.config.Table)
 			checked = err == nil
 		}
 		if checked {
-			err = f.own(ctx)
+			owned, err = f.own(ctx)
 		}
 		switch {
+		case ctx.Err() != nil && !owned:
+			return nil // whatever it was, it had nothing on its way
 		case ctx.Err() != nil:
-			if errors.Is(err, context.Canceled) || errors.Is(err, outbox.ErrOwned) {
-				err = nil
-			}
 			return err
 		case errors.Is(err, outbox.ErrOwned):
 			f.status.database(nil)
@@ -154,11 +154,12 @@ func unfit(err error) bool {
 	return errors.Is(err, outbox.ErrNoTable) || errors.Is(err, outbox.ErrNotMigrated) || errors.Is(err, outbox.ErrShape) || errors.Is(err, outbox.ErrServer)
 }
 
-// own claims the outbox once and works on it until ctx ends or the claim is lost.
-func (f *Forwarder) own(ctx context.Context) error {
+// own claims the outbox once and works on it until ctx ends or the claim is lost. It reports whether it
+// came to own it.
+func (f *Forwarder) own(ctx context.Context) (owned bool, err error) {
 	claim, err := f.store.Claim(ctx, f.config.Owner, f.config.Lease)
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer func() {
 		release, cancel := context.WithTimeout(context.WithoutCancel(ctx), f.config.Lease)
@@ -169,7 +170,7 @@ func (f *Forwarder) own(ctx context.Context) error {
 	}()
 	lowWater, err := claim.Start(ctx)
 	if err != nil {
-		return err
+		return false, err
 	}
 	f.config.Logger.Info("owning the outbox", "table", f.store.Table(), "owner", f.config.Owner, "from_id", lowWater, "backend_pid", claim.PID())
 	f.status.database(nil)
@@ -185,5 +186,5 @@ func (f *Forwarder) own(ctx context.Context) error {
 
 	err = newSession(f, claim, lowWater).run(ctx, f.drains)
 	f.config.Logger.LogAttrs(ctx, slog.LevelInfo, "no longer owning the outbox", slog.String("table", f.store.Table()))
-	return err
+	return true, err
 }
