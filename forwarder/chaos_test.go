@@ -46,8 +46,10 @@ func TestEverythingAtOnce(t *testing.T) {
 		}
 	})
 	for _, name := range []string{"a", "b", "c"} {
-		sender, err := kafka.NewSender(kafka.SenderConfig{Config: kafka.Config{Brokers: b.broker.Brokers(), RequestTimeout: 2 * time.Second},
-			RetryBackoff: time.Millisecond, RetryBackoffMax: 50 * time.Millisecond, BatchRecords: 50})
+		sender, err := kafka.NewSender(kafka.SenderConfig{
+			Config:       kafka.Config{Brokers: b.broker.Brokers(), RequestTimeout: 2 * time.Second},
+			RetryBackoff: time.Millisecond, RetryBackoffMax: 50 * time.Millisecond, BatchRecords: 50,
+		})
 		require.NoError(t, err)
 		t.Cleanup(func() { require.NoError(t, sender.Close()) })
 		b.run(b.forwarder(func(c *forwarder.Config) {

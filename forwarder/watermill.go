@@ -65,7 +65,7 @@ type WatermillEngine struct {
 func NewWatermillEngine(config WatermillConfig) (*WatermillEngine, error) {
 	var faults []error
 	if config.Publisher == nil {
-		faults = append(faults, errors.New("Publisher is nil: pass a bus/kafka Publisher, or any other of Watermill's"))
+		faults = append(faults, errors.New("the Publisher is nil: pass a bus/kafka Publisher, or any other of Watermill's"))
 	}
 	config.DeadLetterTopic = cmp.Or(config.DeadLetterTopic, "marty.dead.letter.queue")
 	if err := topics.Check(config.DeadLetterTopic); err != nil {
@@ -194,7 +194,7 @@ func (e *WatermillEngine) await(ctx context.Context) error {
 	for pause := 50 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
 		err := outbox.Check(ctx, e.config.DB, e.config.Table)
 		if err == nil || ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // Told to stop while it waited: a clean stop.
 		}
 		if unfit(err) {
 			return err

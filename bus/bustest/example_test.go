@@ -37,7 +37,7 @@ func ExampleRecorder() {
 }
 
 // In a test, the failure text says what was published instead.
-func ExampleRequireDomain() {
+func ExampleRequireDomain() { //nolint:testableexamples // It needs a test's t.
 	rec := bustest.NewRecorder()
 	// … the code under test publishes to a bus over rec …
 	event := bustest.RequireDomain(t, rec, "user", "user_created", func(event envelopes.Domain) bool {
@@ -47,13 +47,13 @@ func ExampleRequireDomain() {
 	fmt.Println(data.Email)
 }
 
-func ExampleRequireNothing() {
+func ExampleRequireNothing() { //nolint:testableexamples // It needs a test's t.
 	rec := bustest.NewRecorder()
 	// … the code under test fails before it publishes …
 	bustest.RequireNothing(t, rec)
 }
 
-func ExamplePostgres() {
+func ExamplePostgres() { //nolint:testableexamples // It needs a test's t.
 	db, dsn := bustest.Postgres(t) // empty, and gone after the test
 	_, _ = db.Exec("CREATE TABLE users (id int)")
 	_ = dsn // for what connects by itself
@@ -80,7 +80,7 @@ func ExampleStartPostgres() {
 	// <nil>
 }
 
-func ExampleKafka() {
+func ExampleKafka() { //nolint:testableexamples // It needs a test's t.
 	broker := bustest.Kafka(t)
 	broker.CreateTopic(t, "user-service.user.user_created", 6, map[string]string{"max.message.bytes": "100000"})
 	// … the code under test connects to broker.Brokers() …
@@ -89,7 +89,7 @@ func ExampleKafka() {
 	}
 }
 
-func ExampleBroker_FailProduce() {
+func ExampleBroker_FailProduce() { //nolint:testableexamples // It needs a test's t.
 	broker := bustest.Kafka(t)
 	lost := false
 	broker.FailBatch(func(batch bustest.Batch) bustest.Action {
@@ -105,7 +105,7 @@ func ExampleBroker_FailProduce() {
 	})
 }
 
-func ExampleBroker_Restart() {
+func ExampleBroker_Restart() { //nolint:testableexamples // It needs a test's t.
 	broker := bustest.Kafka(t)
 	broker.Stop()
 	// … the code under test waits for the broker to come back …

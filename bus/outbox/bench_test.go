@@ -14,7 +14,7 @@ import (
 // event is of the size and with the metadata that bus gives an event.
 func event() *message.Message {
 	id := uuid.NewString()
-	msg := message.NewMessage(id, []byte(fmt.Sprintf(`{"metadata":{"event_id":%q},"payload":"%0260d"}`, id, 1)))
+	msg := message.NewMessage(id, fmt.Appendf(nil, `{"metadata":{"event_id":%q},"payload":"%0260d"}`, id, 1))
 	for name, value := range map[string]string{
 		delivery.KeyMetadata: "user-1", "correlation_id": uuid.NewString(), "traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
 		"ce_specversion": "1.0", "ce_id": id, "ce_source": "/user-service", "ce_type": "user.registered", "ce_time": "2026-01-01T00:00:00Z",

@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"math/rand/v2"
 	"time"
@@ -250,7 +249,7 @@ func (m *migrator) provider(options ...goose.ProviderOption) (*goose.Provider, e
 	}
 	provider, err := goose.NewProvider(goose.DialectCustom, m.db, newMigrationFS(m.table, m.config.LockTimeout), append(options,
 		goose.WithStore(store), goose.WithSessionLocker(m.sessionLocker()), goose.WithDisableGlobalRegistry(true),
-		goose.WithSlog(slog.New(slog.NewTextHandler(io.Discard, nil))))...)
+		goose.WithSlog(slog.New(slog.DiscardHandler)))...)
 	if err != nil {
 		return nil, fmt.Errorf("outbox: load the migrations: %w", err)
 	}

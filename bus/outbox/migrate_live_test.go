@@ -139,7 +139,7 @@ func (w *writers) write(ctx context.Context, i int) {
 	for n := 0; ctx.Err() == nil; n++ {
 		start := time.Now()
 		_, err := conn.ExecContext(context.WithoutCancel(ctx), `INSERT INTO event_outbox (event_id, topic, payload, key) VALUES ($1, $2, $3, $4)`,
-			uuid.NewString(), "live", []byte(`{"n":1}`), []byte(fmt.Sprint(i)))
+			uuid.NewString(), "live", []byte(`{"n":1}`), fmt.Append(nil, i))
 		if err != nil {
 			w.failed.Store(err)
 			return

@@ -86,14 +86,14 @@ func (m *migrator) widenIDs(ctx context.Context, conn *sql.Conn, s shape) error 
 	if !s.narrow() {
 		return nil
 	}
-	postpone := func(why string) error {
+	postpone := func(why string) {
 		m.report.Postponed = append(m.report.Postponed, "ids are 32 bits wide, "+why+": run with --rewrite while publishers can wait")
-		return nil
 	}
 	const tooLong = "and widening them takes longer than publishers may be stopped for"
 	rewrites := s.columns["id"].typ != "int8"
 	if m.tooLong {
-		return postpone(tooLong)
+		postpone(tooLong)
+		return nil
 	}
 	if !m.config.Rewrite && rewrites {
 		var rows int
@@ -101,7 +101,8 @@ func (m *migrator) widenIDs(ctx context.Context, conn *sql.Conn, s shape) error 
 			return fmt.Errorf("outbox: count the rows: %w", err)
 		}
 		if rows > rewriteRows {
-			return postpone(fmt.Sprintf("and widening them would rewrite more than %d rows", rewriteRows))
+			postpone(fmt.Sprintf("and widening them would rewrite more than %d rows", rewriteRows))
+			return nil
 		}
 		limit := m.config.LockTimeout + rewritePause
 		if _, err := conn.ExecContext(ctx, `SET statement_timeout = `+strconv.FormatInt(limit.Milliseconds(), 10)); err != nil {
@@ -127,9 +128,11 @@ func (m *migrator) widenIDs(ctx context.Context, conn *sql.Conn, s shape) error 
 	switch {
 	case ctx.Err() == nil && !m.config.Rewrite && sqlState(err) == stateQueryCanceled:
 		m.tooLong = true
-		return postpone(tooLong)
+		postpone(tooLong)
+		return nil
 	case ctx.Err() == nil && !m.config.Rewrite && !retryable(err):
-		return postpone("and widening them failed (" + err.Error() + ")")
+		postpone("and widening them failed (" + err.Error() + ")")
+		return nil
 	}
 	return fmt.Errorf("outbox: widen the ids of %s: %w", m.table.quoted(), err)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -89,15 +90,15 @@ func lines(t testing.TB, db *sql.DB, query string, args ...any) []string {
 			into[i] = &values[i]
 		}
 		require.NoError(t, rows.Scan(into...))
-		line := ""
+		var line strings.Builder
 		for i, v := range values {
 			text := "NULL"
 			if v.Valid {
 				text = v.String
 			}
-			line += fmt.Sprintf("%s=%s ", columns[i], text)
+			fmt.Fprintf(&line, "%s=%s ", columns[i], text)
 		}
-		all = append(all, line)
+		all = append(all, line.String())
 	}
 	require.NoError(t, rows.Err())
 	return all

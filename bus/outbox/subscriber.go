@@ -77,10 +77,14 @@ func (c SubscriberConfig) complete() (SubscriberConfig, table, error) {
 		value *time.Duration
 		or    time.Duration
 	}{
-		{"PollInterval", &c.PollInterval, 100 * time.Millisecond}, {"SweepInterval", &c.SweepInterval, 10 * time.Second},
-		{"RetryMin", &c.RetryMin, time.Second}, {"RetryMax", &c.RetryMax, 5 * time.Minute},
-		{"Lease", &c.Lease, 1200 * time.Millisecond}, {"StandbyPoll", &c.StandbyPoll, time.Second},
-		{"CloseTimeout", &c.CloseTimeout, 10 * time.Second}, {"TopicRetry", &c.TopicRetry, time.Minute},
+		{"PollInterval", &c.PollInterval, 100 * time.Millisecond},
+		{"SweepInterval", &c.SweepInterval, 10 * time.Second},
+		{"RetryMin", &c.RetryMin, time.Second},
+		{"RetryMax", &c.RetryMax, 5 * time.Minute},
+		{"Lease", &c.Lease, 1200 * time.Millisecond},
+		{"StandbyPoll", &c.StandbyPoll, time.Second},
+		{"CloseTimeout", &c.CloseTimeout, 10 * time.Second},
+		{"TopicRetry", &c.TopicRetry, time.Minute},
 	} {
 		fault(*d.value < 0, "%s is %s: it must be positive, or 0 for %s", d.name, *d.value, d.or)
 		*d.value = cmp.Or(*d.value, d.or)

@@ -53,7 +53,7 @@ func (s *subscription) deliverAll(ctx context.Context, rows []Row, blocked map[k
 			}
 		}
 		if ctx.Err() != nil || !s.claim.Valid() {
-			return done, 0, nil
+			return done, 0, nil //nolint:nilerr // The end of the subscription is no error of its rows.
 		}
 		failure := s.deliver(ctx, row)
 		switch {

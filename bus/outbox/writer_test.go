@@ -178,7 +178,7 @@ func TestWriterExplainsOpenRowsAndMissingTables(t *testing.T) {
 	err = w.Write(b.ctx, tx, []string{"t"}, []*message.Message{newMessage("x")})
 	require.ErrorIs(t, err, outbox.ErrRowsOpen)
 	require.ErrorContains(t, err, "close them before publishing")
-	require.NoError(t, rows.Close())
+	require.NoError(t, rows.Close()) //nolint:sqlclosecheck // When it is closed is what the test is about.
 	require.NoError(t, rows.Err())
 	require.NoError(t, tx.Rollback())
 

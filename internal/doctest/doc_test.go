@@ -15,7 +15,7 @@ import (
 	"github.com/tailrace-go/tailrace/bus/outbox"
 )
 
-var fence = regexp.MustCompile("(?ms)^```go\n(.*?)^```")
+var fence = regexp.MustCompile("(?ms)^```go\n(.*?)\n```$")
 
 const root = "../.."
 
@@ -25,7 +25,7 @@ func blocks(t *testing.T, file string) []string {
 	require.NoError(t, err)
 	var out []string
 	for _, match := range fence.FindAllStringSubmatch(string(text), -1) {
-		out = append(out, match[1])
+		out = append(out, match[1]+"\n")
 	}
 	require.NotEmpty(t, out)
 	return out
@@ -34,7 +34,7 @@ func blocks(t *testing.T, file string) []string {
 // inside returns a folder within the module, so that its packages resolve.
 func inside(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp(".", "block")
+	dir, err := os.MkdirTemp(".", "block") //nolint:usetesting // It has to be inside the module.
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	return dir
@@ -98,7 +98,7 @@ var _ = wire
 // TestTheReadmeNamesEveryVariable of the environment that connect reads.
 func TestTheReadmeNamesEveryVariable(t *testing.T) {
 	t.Parallel()
-	source, err := os.ReadFile(filepath.Join(root, "bus/connect/config.go"))
+	source, err := os.ReadFile(filepath.Join(root, "bus", "connect", "config.go"))
 	require.NoError(t, err)
 	readme, err := os.ReadFile(filepath.Join(root, "README.md"))
 	require.NoError(t, err)

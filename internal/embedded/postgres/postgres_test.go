@@ -142,7 +142,7 @@ func TestTheServerEndsWithAKilledProcess(t *testing.T) {
 func TestDataDirKeepsTheDataFromRunToRun(t *testing.T) {
 	t.Parallel()
 	// A directory the unprivileged account can reach, when the tests run as root.
-	parent, err := os.MkdirTemp("", "tailrace-test-")
+	parent, err := os.MkdirTemp("", "tailrace-test-") //nolint:usetesting // t.TempDir is below folders of root's.
 	require.NoError(t, err)
 	require.NoError(t, os.Chmod(parent, 0o711))
 	t.Cleanup(func() { require.NoError(t, os.RemoveAll(parent)) })
