@@ -132,6 +132,9 @@ func (f *Forwarder) work(ctx context.Context) error {
 			return err
 		default:
 			standby = false
+			if owned {
+				wait = firstWait
+			}
 			f.status.database(err)
 			f.status.set(func(s *Status) { s.State = Standby })
 			log.Warn("the outbox is not owned for now; trying again", "error", err, "retry_in", wait)
