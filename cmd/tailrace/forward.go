@@ -102,6 +102,7 @@ func (s *forwardSettings) run(cmd *cobra.Command) (err error) {
 		return err
 	}
 	defer func() { _ = db.Close() }()
+	registry.MustRegister(collectors.NewDBStatsCollector(db, "outbox"))
 	engine, err := s.build(shared, db, logger, registry)
 	if err != nil {
 		return badConfiguration(err)
