@@ -9,7 +9,7 @@ import (
 )
 
 // A test binary that imports bustest can be a broker: see KafkaProcess.
-func init() { kafka.Serve() }
+func init() { kafka.Serve() } //nolint:gochecknoinits // Before any test runs.
 
 // ProcessConfig is the cluster of [KafkaProcess].
 type ProcessConfig = kafka.ProcessConfig

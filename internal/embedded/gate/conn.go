@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -124,7 +125,7 @@ func (c *conn) next() error {
 			return err
 		}
 		c.left = 0
-		rewritten, err := c.take(answer, append(head, body...))
+		rewritten, err := c.take(answer, slices.Concat(head, body))
 		if err != nil {
 			return err
 		}
@@ -149,6 +150,7 @@ func (c *conn) Write(frame []byte) (int, error) {
 			return 0, net.ErrClosed
 		}
 		switch answer.end {
+		case answered, noAnswer:
 		case dropped:
 			_ = c.Close()
 			return 0, errDropped

@@ -1,6 +1,7 @@
 package gate
 
 import (
+	"context"
 	"encoding/binary"
 	"io"
 	"net"
@@ -21,7 +22,7 @@ func (l *Listener) Proxy(address string) {
 
 func carry(client net.Conn, address string) {
 	defer client.Close()
-	broker, err := net.Dial("tcp", address)
+	broker, err := new(net.Dialer).DialContext(context.Background(), "tcp", address)
 	if err != nil {
 		return
 	}

@@ -134,7 +134,7 @@ func headerSize(frame []byte, flexible bool) (int, error) {
 // give rewrites an answer for the client.
 func (c *conn) give(answer *answer, frame []byte) ([]byte, error) {
 	gate := c.listener.gate
-	switch kmsg.Key(answer.key) {
+	switch kmsg.Key(answer.key) { //nolint:exhaustive // The others are not rewritten.
 	case kmsg.Produce:
 		if len(answer.verdicts) == 0 {
 			return frame, nil
@@ -155,7 +155,7 @@ func (c *conn) give(answer *answer, frame []byte) ([]byte, error) {
 	}
 	if err := response.ReadFrom(frame[header:]); err != nil {
 		// A broker that does not know the version asked for answers ApiVersions in version 0.
-		return frame, nil
+		return frame, nil //nolint:nilerr // The client can read it.
 	}
 	switch response := response.(type) {
 	case *kmsg.ApiVersionsResponse:

@@ -59,7 +59,7 @@ func (p *Process) launch(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("kafka: %w", err)
 	}
-	config, err := json.Marshal(p.cfg)
+	config, err := json.Marshal(p.cfg) //nolint:musttag // Only Serve reads it.
 	if err != nil {
 		return fmt.Errorf("kafka: %w", err)
 	}

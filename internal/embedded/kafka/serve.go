@@ -24,7 +24,7 @@ func Serve() {
 
 func serve(config string) error {
 	var cfg ProcessConfig
-	if err := json.Unmarshal([]byte(config), &cfg); err != nil {
+	if err := json.Unmarshal([]byte(config), &cfg); err != nil { //nolint:musttag // As StartProcess wrote it.
 		return fmt.Errorf("kafka: %s: %w", processEnv, err)
 	}
 	stop := make(chan os.Signal, 1)

@@ -66,7 +66,7 @@ func downloadDir(owner *proc.User) (string, error) {
 		return dir, os.MkdirAll(dir, 0o700)
 	}
 	dir := "/var/tmp/tailrace-postgres"
-	if err := os.Mkdir(dir, 0o755); err != nil && !os.IsExist(err) {
+	if err := os.Mkdir(dir, 0o755); err != nil && !os.IsExist(err) { //nolint:gosec // The unprivileged account runs what is in it.
 		return "", err
 	}
 	// Somebody else could have put a directory of theirs, with binaries of theirs, under this name.

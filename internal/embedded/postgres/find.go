@@ -45,8 +45,8 @@ func candidates() []string {
 	var dirs []string
 	if path, err := exec.LookPath("postgres"); err == nil {
 		// Often a lone symbolic link, with initdb only beside what it points to.
-		if real, err := filepath.EvalSymlinks(path); err == nil {
-			dirs = append(dirs, filepath.Dir(real))
+		if target, err := filepath.EvalSymlinks(path); err == nil {
+			dirs = append(dirs, filepath.Dir(target))
 		}
 	}
 	if output, err := exec.Command("pg_config", "--bindir").Output(); err == nil {

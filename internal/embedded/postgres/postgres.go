@@ -8,6 +8,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/url"
 	"os"
@@ -189,9 +190,7 @@ func (s *Server) args() []string {
 		delete(settings, "fsync")
 		delete(settings, "full_page_writes")
 	}
-	for name, value := range s.cfg.Settings {
-		settings[name] = value
-	}
+	maps.Copy(settings, s.cfg.Settings)
 	args := []string{"-D", s.data}
 	for name, value := range settings {
 		args = append(args, "-c", name+"="+value)
@@ -212,7 +211,7 @@ func (s *Server) await(ctx context.Context, process *proc.Process) error {
 		select {
 		case <-ticker.C:
 		case <-process.Done():
-			return fmt.Errorf("it ended: %v", process.Err())
+			return fmt.Errorf("it ended: %v", process.Err()) //nolint:errorlint // It may have ended without an error.
 		case <-ctx.Done():
 			return fmt.Errorf("%w: %w", context.Cause(ctx), err)
 		}
