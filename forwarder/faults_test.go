@@ -2,8 +2,10 @@ package forwarder_test
 
 import (
 	"context"
+	"fmt"
 	"math/rand/v2"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -378,4 +380,43 @@ func TestOpenTransactionElsewhereDelaysNothing(t *testing.T) {
 	b.insert("users", 1000, 10)
 	b.broker.WaitRecords(t, "users", 1000, 5*time.Second)
 	require.NoError(t, tx.Rollback())
+}
+
+func TestGarbageRowsDieAlone(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.broker.CreateTopic(t, "users", 2, nil)
+	b.broker.CreateTopic(t, "dead", 1, nil)
+	garbage := []struct{ topic, headers string }{
+		{"", `{}`},
+		{".", `{}`},
+		{"..", `{}`},
+		{"with space", `{}`},
+		{"ümlaut", `{}`},
+		{strings.Repeat("x", 255), `{}`},
+		{"users", `[]`},
+		{"users", `{"n":1}`},
+		{"users", `"text"`},
+		{"users", `{"deep":{"er":"x"}}`},
+	}
+	for i, g := range garbage {
+		b.exec(`INSERT INTO event_outbox (event_id, topic, payload, key, headers) VALUES ($1, $2, '', $3, $4)`,
+			fmt.Sprintf("garbage-%d", i), g.topic, []byte(fmt.Sprintf("k%d", i%3)), g.headers)
+	}
+	b.insert("users", 300, 3)
+	b.run(b.forwarder(nil))
+
+	b.broker.WaitRecords(t, "users", 300, patience)
+	copies := b.broker.WaitRecords(t, "dead", len(garbage), patience)
+	eventually(t, "all is settled or dead", func() bool { return b.pending() == 0 })
+	require.Equal(t, len(garbage), dead(b))
+	require.Equal(t, tally{records: 300, distinct: 300}, count(t, b.broker.Records(t, "users")))
+	for _, r := range copies {
+		reason, _ := r.Header(deadletter.HeaderReason)
+		require.NotEmpty(t, reason)
+		require.NotNil(t, r.Value, "an empty payload is not a missing one")
+	}
+	var told int
+	require.NoError(t, b.db.QueryRowContext(t.Context(), `SELECT count(*) FROM event_outbox WHERE error_message <> '' AND retry_count = max_retries`).Scan(&told))
+	require.Equal(t, len(garbage), told, "the row says why")
 }

@@ -136,8 +136,11 @@ const arenaBlock = 64 << 10
 
 // copy keeps the difference between no bytes and an empty slice.
 func (a *arena) copy(b []byte) []byte {
-	if b == nil {
+	switch {
+	case b == nil:
 		return nil
+	case len(b) == 0:
+		return []byte{}
 	}
 	if len(b) > len(a.free) {
 		if len(b) > arenaBlock/4 {
