@@ -3,6 +3,7 @@ package forwarder
 import (
 	"encoding/json"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/stretchr/testify/require"
 
@@ -36,6 +37,9 @@ func FuzzHeaders(f *testing.F) {
 			}
 		}
 		require.NoError(t, err)
+		if !utf8.Valid(column) {
+			return // a SQL_ASCII database; the bytes go on as they are, encoding/json would replace them
+		}
 		got := map[string]*string{}
 		for _, h := range headers[1:] {
 			value := string(h.Value)
