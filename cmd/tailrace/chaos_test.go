@@ -2,6 +2,8 @@ package main_test
 
 import (
 	"math/rand/v2"
+	"os"
+	"strconv"
 	"syscall"
 	"testing"
 	"time"
@@ -10,7 +12,7 @@ import (
 )
 
 // TestChaos: what the other tests do one by one happens in random order, often before the last thing is
-// over. The seed is logged.
+// over. The seed is logged; TAILRACE_SEED repeats it, as far as timing lets it.
 func TestChaos(t *testing.T) {
 	t.Parallel()
 	const share = 500
@@ -18,7 +20,10 @@ func TestChaos(t *testing.T) {
 	if long() {
 		rounds = 40
 	}
-	seed := uint64(time.Now().UnixNano())
+	seed, err := strconv.ParseUint(os.Getenv("TAILRACE_SEED"), 10, 64)
+	if err != nil {
+		seed = uint64(time.Now().UnixNano())
+	}
 	random := rand.New(rand.NewPCG(seed, 0))
 	t.Logf("seed %d, %d rounds", seed, rounds)
 	b, server := setupOwnServer(t)
