@@ -75,7 +75,8 @@ func (c *Cluster) format() error {
 	_, _ = rand.Read(id[:])
 	args := []string{
 		"-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", filepath.Join(c.libs, "*"),
-		"kafka.tools.StorageTool", "format", "-t", base64.RawURLEncoding.EncodeToString(id[:]), "-c", c.path("server.properties"),
+		// One argument, since an id may begin with a dash.
+		"kafka.tools.StorageTool", "format", "--cluster-id=" + base64.RawURLEncoding.EncodeToString(id[:]), "-c", c.path("server.properties"),
 	}
 	for _, user := range c.cfg.Users {
 		if user.Mechanism != "PLAIN" {
