@@ -10,33 +10,40 @@ import (
 	"github.com/tailrace-go/tailrace/bus/outbox"
 )
 
-// judge takes the sender's verdicts.
-func (s *session) judge() error {
+// judge takes the sender's verdicts. What was delivered is settled even when the session has to end.
+func (s *session) judge() (err error) {
+	if s.denied.Load() {
+		err = errLease
+	}
 	for _, r := range s.reports.take() {
-		switch r.verdict.Fault {
-		case delivery.Delivered:
+		switch {
+		case r.verdict.Fault == delivery.Delivered:
 			s.delivered(r.records)
-		case delivery.Transport:
-			// The stream was closed with the outcome unknown: the rows stay pending.
-			if !s.closing {
-				return errLease
-			}
+		case s.closing || err != nil:
+			// The rows stay pending.
+		case r.verdict.Fault == delivery.Transport:
+			// Only a stream that was stopped gives a batch up.
+			err = errLease
 		default:
-			if s.closing {
-				continue
-			}
 			for _, record := range r.records {
-				c, e := s.at(record.Ref)
-				if c == nil || e.done {
-					continue
-				}
-				if err := s.undelivered(c, e, r.verdict); err != nil {
-					return err
+				if c, e := s.at(record.Ref); c != nil && !e.done {
+					s.undelivered(c, e, r.verdict)
 				}
 			}
 		}
 	}
-	return nil
+	return err
+}
+
+// permit is asked by the sender before each request. Once it has said no, the sender sends nothing more of
+// the stream, so the session ends even if the claim turns out to have survived.
+func (s *session) permit() bool {
+	if s.claim.Valid() {
+		return true
+	}
+	s.denied.Store(true)
+	s.reports.put(report{verdict: delivery.Verdict{Fault: delivery.Withheld, Err: errLease}})
+	return false
 }
 
 // delivered settles what the broker acknowledged, and frees the keys that waited for it.
@@ -74,16 +81,13 @@ func (s *session) delivered(records []*delivery.Record) {
 }
 
 // undelivered takes an entry off the wire that the broker does not have.
-func (s *session) undelivered(c *chunk, e *entry, verdict delivery.Verdict) error {
+func (s *session) undelivered(c *chunk, e *entry, verdict delivery.Verdict) {
 	k := e.key
 	k.flying--
 	switch {
-	case verdict.Fault == delivery.Withheld && !k.fence.Closed():
-		// Not for an earlier record's sake: the sender was not permitted to go on.
-		return errLease
 	case e.copy:
 		s.unburied(c, e, verdict)
-		return nil
+		return
 	case verdict.Fault == delivery.Topic:
 		h := s.hold(k, parked)
 		h.add(e.id)
@@ -98,13 +102,16 @@ func (s *session) undelivered(c *chunk, e *entry, verdict delivery.Verdict) erro
 		}
 		s.refused(c, e, verdict.Err)
 	default:
-		s.hold(k, waiting).add(e.id)
+		h := s.hold(k, waiting)
+		h.add(e.id)
+		if h.phase == probing || h.phase == releasing {
+			h.phase = waiting // never a hold that waits for a verdict it has had
+		}
 		s.finish(c, e)
 	}
 	if k.held != nil && k.flying == 0 {
 		s.ready(k, time.Now())
 	}
-	return nil
 }
 
 // refused counts an attempt against an event that the broker refuses for its own sake. Its key waits

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"math"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/tailrace-go/tailrace/bus/delivery"
@@ -29,6 +30,7 @@ type session struct {
 	stream  delivery.Stream
 	settler *settler
 	reports mailbox[report]
+	denied  atomic.Bool
 
 	topics map[string]*topicState
 	lone   map[*keyState]struct{} // rows without key that wait by themselves
@@ -65,7 +67,7 @@ func newSession(f *Forwarder, claim *outbox.Claim, lowWater int64) *session {
 		chunks: map[int64]*chunk{}, wanted: map[int64]*keyState{}, frontier: lowWater,
 	}
 	s.stream = f.config.Sender.Stream(delivery.StreamConfig{
-		Permit: claim.Valid,
+		Permit: s.permit,
 		Report: func(records []*delivery.Record, verdict delivery.Verdict) {
 			s.reports.put(report{records, verdict})
 		},

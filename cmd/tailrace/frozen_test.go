@@ -48,3 +48,31 @@ func TestFrozenOwnerIsReplaced(t *testing.T) {
 	require.Equal(t, freezes*4000, got.sent)
 	pair.stop()
 }
+
+// TestShortFreeze: the owner stands still for longer than it may act on its last heartbeat, but not for
+// long enough to lose the lock. It must go on all the same, or nobody would.
+func TestShortFreeze(t *testing.T) {
+	t.Parallel()
+	const lease = 1600 * time.Millisecond // the server waits for 2s
+	freezes := 3
+	if long() {
+		freezes = 15
+	}
+	b := setup(t)
+	b.broker.ProduceLatency(20 * time.Millisecond)
+	p := b.forward("--lease", lease.String())
+	load := b.startLoad(4, 500)
+	for range freezes {
+		load.release(4000)
+		b.waitArrived(b.arrived() + 200)
+		p.signal(syscall.SIGSTOP)
+		b.pause(lease * 9 / 8)
+		p.signal(syscall.SIGCONT)
+		b.waitSettled()
+	}
+	load.finish()
+
+	got := b.requireWhole()
+	require.Equal(t, freezes*4000, got.sent)
+	p.stop()
+}
