@@ -40,7 +40,7 @@ func inside(t *testing.T) string {
 	return dir
 }
 
-// TestTheReadmesExamplePublishes runs it on a database of its own.
+// TestTheReadmesExamplePublishes runs it, with its imports, on a database of its own.
 func TestTheReadmesExamplePublishes(t *testing.T) {
 	t.Parallel()
 	db, dsn := bustest.Postgres(t)
@@ -48,13 +48,26 @@ func TestTheReadmesExamplePublishes(t *testing.T) {
 	require.NoError(t, err)
 	_, err = db.ExecContext(t.Context(), `CREATE TABLE users (id text PRIMARY KEY, email text)`)
 	require.NoError(t, err)
+	program := `package main
+
+import (
+	"context"
+	"database/sql"
+	"log"
+
+	"github.com/tailrace-go/tailrace/bus"
+	"github.com/tailrace-go/tailrace/bus/connect"
+)
+
+` + blocks(t, "README.md")[0]
 	dir := inside(t)
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "main.go"), []byte(blocks(t, "README.md")[0]), 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "main.go"), []byte(program), 0o600))
 
 	command := exec.CommandContext(t.Context(), "go", "run", "./"+dir)
 	command.Env = append(os.Environ(), "DATABASE_URL="+dsn, "SERVICE_NAME=user-service")
 	output, err := command.CombinedOutput()
 	require.NoError(t, err, string(output))
+	require.Contains(t, string(output), "registered: true")
 
 	var topic, key string
 	require.NoError(t, db.QueryRowContext(t.Context(), `SELECT topic, convert_from(key, 'UTF8') FROM event_outbox`).Scan(&topic, &key))
