@@ -90,6 +90,10 @@ func (f *Forwarder) Drain(ctx context.Context) error {
 		case f.drains <- d:
 			select {
 			case err := <-d.done:
+				if errors.Is(err, errStopped) && ctx.Err() == nil {
+					d = newDrain()
+					continue
+				}
 				return err
 			case <-ctx.Done():
 				return fmt.Errorf("forwarder: drain: %w", ctx.Err())
@@ -107,15 +111,22 @@ func (f *Forwarder) drainAlone(ctx context.Context, d *drain) error {
 	result := make(chan error, 1)
 	go func() {
 		defer stop()
-		select {
-		case f.drains <- d:
-		case <-working.Done():
+		for {
+			select {
+			case f.drains <- d:
+			case <-working.Done():
+				return
+			}
+			select {
+			case err := <-d.done:
+				if errors.Is(err, errStopped) {
+					d = newDrain()
+					continue
+				}
+				result <- err
+			case <-working.Done():
+			}
 			return
-		}
-		select {
-		case err := <-d.done:
-			result <- err
-		case <-working.Done():
 		}
 	}()
 	err := f.work(working)
@@ -123,6 +134,9 @@ func (f *Forwarder) drainAlone(ctx context.Context, d *drain) error {
 	case drained := <-result:
 		return errors.Join(drained, err)
 	default:
-		return errors.Join(err, fmt.Errorf("forwarder: drain: %w", ctx.Err()))
 	}
+	if err == nil {
+		err = fmt.Errorf("forwarder: drain: %w", context.Cause(ctx))
+	}
+	return err
 }

@@ -401,7 +401,7 @@ func TestGarbageRowsDieAlone(t *testing.T) {
 	}
 	for i, g := range garbage {
 		b.exec(`INSERT INTO event_outbox (event_id, topic, payload, key, headers) VALUES ($1, $2, '', $3, $4)`,
-			fmt.Sprintf("garbage-%d", i), g.topic, []byte(fmt.Sprintf("k%d", i%3)), g.headers)
+			fmt.Sprintf("garbage-%d", i), g.topic, fmt.Appendf(nil, "k%d", i%3), g.headers)
 	}
 	b.insert("users", 300, 3)
 	b.run(b.forwarder(nil))
@@ -419,4 +419,21 @@ func TestGarbageRowsDieAlone(t *testing.T) {
 	var told int
 	require.NoError(t, b.db.QueryRowContext(t.Context(), `SELECT count(*) FROM event_outbox WHERE error_message <> '' AND retry_count = max_retries`).Scan(&told))
 	require.Equal(t, len(garbage), told, "the row says why")
+}
+
+// TestLargeRowsAreReadInSmallParts gives the window room for a few of the rows only, read forward and
+// again after the topic was away.
+func TestLargeRowsAreReadInSmallParts(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.exec(`INSERT INTO event_outbox (event_id, topic, payload, key, headers)
+		SELECT 'users-' || i, 'users', convert_to((i / 5)::text, 'UTF8'), convert_to('k' || (i % 5), 'UTF8'), json_build_object('pad', repeat('x', 100000))
+		FROM generate_series(0, 299) i ORDER BY i`)
+	f := b.forwarder(func(c *forwarder.Config) { c.WindowBytes = 1_000_000 })
+	b.run(f)
+	eventually(t, "all wait for the topic", func() bool { return f.Status().Waiting == 300 })
+	b.broker.CreateTopic(t, "users", 3, nil)
+	b.insertFrom("users", 300, 100, 5)
+	records := b.broker.WaitRecords(t, "users", 400, patience)
+	require.Equal(t, tally{records: 400, distinct: 400}, count(t, records))
 }

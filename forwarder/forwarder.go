@@ -177,7 +177,8 @@ func (f *Forwarder) own(ctx context.Context) (owned bool, err error) {
 	}
 	f.config.Logger.Info("owning the outbox", "table", f.store.Table(), "owner", f.config.Owner, "from_id", lowWater, "backend_pid", claim.PID())
 	f.status.database(nil)
-	f.status.set(func(s *Status) { s.State, s.Since = Owner, time.Now() })
+	f.status.set(func(s *Status) { s.State, s.Since, s.Broker = Owner, time.Now(), nil })
+	defer f.status.set(func(s *Status) { s.Flying, s.Waiting, s.Paused = 0, 0, nil })
 	f.metrics.owner(true)
 	defer f.metrics.owner(false)
 

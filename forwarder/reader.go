@@ -3,6 +3,7 @@ package forwarder
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -12,8 +13,8 @@ import (
 
 // source is what the reader needs of an owned outbox.
 type source interface {
-	Read(ctx context.Context, dst []outbox.Row, after int64, gaps []outbox.Range, limit int) ([]outbox.Row, error)
-	Fetch(ctx context.Context, dst []outbox.Row, ids []int64) ([]outbox.Row, error)
+	Read(ctx context.Context, dst []outbox.Row, after int64, gaps []outbox.Range, limit outbox.Limit) (rows []outbox.Row, cut bool, err error)
+	Fetch(ctx context.Context, dst []outbox.Row, ids []int64, limit outbox.Limit) (rows []outbox.Row, cut bool, err error)
 	watcher
 }
 
@@ -59,6 +60,7 @@ type reader struct {
 
 	// Set by the session.
 	room     atomic.Int64 // records that may be read
+	space    atomic.Int64 // bytes that may be read
 	lowWater atomic.Int64
 	stopped  atomic.Bool // no more forward reads
 	mu       sync.Mutex
@@ -93,6 +95,7 @@ func newReader(config *Config, m *metrics, claim source, lowWater int64) *reader
 	r.done = make(chan struct{})
 	r.quit = sync.OnceFunc(func() { close(r.done) })
 	r.lowWater.Store(lowWater)
+	r.space.Store(config.WindowBytes)
 	return r
 }
 
@@ -173,9 +176,19 @@ const busyFor = time.Second
 // step does the most urgent thing and returns how long to wait before the next.
 func (r *reader) step(ctx context.Context) (time.Duration, error) {
 	if ids := r.nextAsked(); ids != nil {
-		rows, err := r.claim.Fetch(ctx, nil, ids)
+		start := time.Now()
+		rows, cut, err := r.claim.Fetch(ctx, nil, ids, outbox.Limit{Bytes: max(1, r.space.Load())})
 		if err != nil {
 			return 0, err
+		}
+		r.alive(start)
+		if cut {
+			// The rows behind the last one were not looked at.
+			at, _ := slices.BinarySearch(ids, rows[len(rows)-1].ID+1)
+			r.mu.Lock()
+			r.asked = append([][]int64{ids[at:]}, r.asked...)
+			r.mu.Unlock()
+			ids = ids[:at]
 		}
 		return 0, r.hand(ctx, found{rows: rows, asked: ids})
 	}
@@ -202,12 +215,12 @@ func (r *reader) forward(ctx context.Context, limit int) (bool, error) {
 	demand := r.demand.Load()
 	ranges := r.gaps.ranges()
 	covering := len(r.gaps.gaps) > maxExactGaps
-	rows, err := r.claim.Read(ctx, make([]outbox.Row, 0, min(limit, r.size+r.size/4+16)), r.last, ranges, limit)
+	rows, full, err := r.claim.Read(ctx, make([]outbox.Row, 0, min(limit, r.size+r.size/4+16)), r.last, ranges,
+		outbox.Limit{Rows: limit, Bytes: max(1, r.space.Load())})
 	if err != nil {
 		return false, err
 	}
 	r.alive(start)
-	full := len(rows) == limit
 	r.size = len(rows)
 	var late []int64
 	before := r.last

@@ -19,24 +19,24 @@ type table struct {
 	open map[string][]int64   // ids taken by transactions that are still open
 }
 
-func (t *table) Read(_ context.Context, dst []outbox.Row, after int64, gaps []outbox.Range, limit int) ([]outbox.Row, error) {
-	for id := int64(1); id < t.next && len(dst) < limit; id++ {
+func (t *table) Read(_ context.Context, dst []outbox.Row, after int64, gaps []outbox.Range, limit outbox.Limit) ([]outbox.Row, bool, error) {
+	for id := int64(1); id < t.next && len(dst) < limit.Rows; id++ {
 		row, committed := t.rows[id]
 		asked := slices.ContainsFunc(gaps, func(g outbox.Range) bool { return g.Low <= id && id <= g.High })
 		if committed && (id > after || asked && row.Pending) {
 			dst = append(dst, row)
 		}
 	}
-	return dst, nil
+	return dst, len(dst) == limit.Rows, nil
 }
 
-func (t *table) Fetch(_ context.Context, dst []outbox.Row, ids []int64) ([]outbox.Row, error) {
+func (t *table) Fetch(_ context.Context, dst []outbox.Row, ids []int64, _ outbox.Limit) ([]outbox.Row, bool, error) {
 	for _, id := range ids {
 		if row, ok := t.rows[id]; ok && row.Pending {
 			dst = append(dst, row)
 		}
 	}
-	return dst, nil
+	return dst, false, nil
 }
 
 func (t *table) Unsettled(_ context.Context, after, upTo int64, limit int) (ids []int64, last int64, err error) {

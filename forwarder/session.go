@@ -208,6 +208,7 @@ func (s *session) advance() {
 	if s.bytes >= s.config.WindowBytes {
 		room = 0
 	}
+	s.reader.space.Store(s.config.WindowBytes - s.bytes)
 	before := s.reader.room.Swap(room)
 	if before <= 0 && room > 0 {
 		s.reader.nudge()

@@ -30,45 +30,56 @@ type Row struct {
 	Wait time.Duration
 }
 
+// Limit bounds what one statement returns.
+type Limit struct {
+	// Rows is the LIMIT of a read; a fetch is bounded by its ids.
+	Rows int
+	// Bytes ends the scan behind the row that reaches it, so that rows of a megabyte do not come by the
+	// thousand. At least one row is returned. 0 is no bound.
+	Bytes int64
+}
+
 // Range is a range of ids, both ends included.
 type Range struct{ Low, High int64 }
 
-// Read returns, in id order and from one snapshot, up to limit rows: the pending ones within gaps, and
-// all that have an id above after, pending or not (so that a settled row is not taken for a gap). Rows
-// are appended to dst.
-func (c *Claim) Read(ctx context.Context, dst []Row, after int64, gaps []Range, limit int) ([]Row, error) {
-	err := c.do("read", func() error {
+// Read returns, in id order and from one snapshot, rows up to the limit: the pending ones within gaps,
+// and all that have an id above after, pending or not (so that a settled row is not taken for a gap).
+// Rows are appended to dst. It reports whether the limit may have cut off more.
+func (c *Claim) Read(ctx context.Context, dst []Row, after int64, gaps []Range, limit Limit) (_ []Row, cut bool, err error) {
+	start := len(dst)
+	err = c.do("read", func() error {
 		var rows *sql.Rows
 		var err error
 		if len(gaps) == 0 {
-			rows, err = c.readAfter.QueryContext(ctx, after, limit)
+			rows, err = c.readAfter.QueryContext(ctx, after, limit.Rows)
 		} else {
 			low, high := make(pq.Int64Array, len(gaps)), make(pq.Int64Array, len(gaps))
 			for i, gap := range gaps {
 				low[i], high[i] = gap.Low, gap.High
 			}
-			rows, err = c.read.QueryContext(ctx, low, high, after, limit)
+			rows, err = c.read.QueryContext(ctx, low, high, after, limit.Rows)
 		}
 		if err != nil {
 			return err
 		}
-		dst, err = scanRows(rows, dst)
+		dst, cut, err = scanRows(rows, dst, limit.Bytes)
 		return err
 	})
-	return dst, err
+	return dst, cut || len(dst)-start == limit.Rows, err
 }
 
-// Fetch returns those of the rows that are pending, in id order, appended to dst.
-func (c *Claim) Fetch(ctx context.Context, dst []Row, ids []int64) ([]Row, error) {
-	err := c.do("fetch", func() error {
+// Fetch returns those of the rows that are pending, in id order, appended to dst. It reports whether the
+// limit's bytes cut off rows behind the last one.
+func (c *Claim) Fetch(ctx context.Context, dst []Row, ids []int64, limit Limit) (_ []Row, cut bool, err error) {
+	err = c.do("fetch", func() error {
 		rows, err := c.fetch.QueryContext(ctx, pq.Int64Array(ids))
 		if err != nil {
 			return err
 		}
-		dst, err = scanRows(rows, dst)
+		dst, cut, err = scanRows(rows, dst, limit.Bytes)
 		return err
 	})
-	return dst, err
+	return dst, cut, err
 }
 
 // Unsettled looks at the next limit rows with ids in (after, upTo] and returns the ids of the pending
@@ -99,17 +110,21 @@ func (c *Claim) Unsettled(ctx context.Context, after, upTo int64, limit int) (id
 	return ids, last, err
 }
 
-func scanRows(rows *sql.Rows, dst []Row) ([]Row, error) {
+func scanRows(rows *sql.Rows, dst []Row, most int64) (_ []Row, cut bool, err error) {
 	defer func() { _ = rows.Close() }()
 	var payload, key, headers, event, topic sql.RawBytes
 	var wait sql.NullFloat64
 	var lastTopic string
 	// The bytes of many rows share few allocations; a chunk lives until its last row is settled.
 	var arena arena
+	var size int64
 	for rows.Next() {
+		if most > 0 && size >= most {
+			return dst, true, nil
+		}
 		var row Row
 		if err := rows.Scan(&row.ID, &row.Pending, &event, &topic, &payload, &key, &headers, &row.RetryCount, &row.MaxRetries, &wait); err != nil {
-			return dst, err
+			return dst, false, err
 		}
 		if !row.Pending {
 			dst = append(dst, Row{ID: row.ID})
@@ -125,8 +140,9 @@ func scanRows(rows *sql.Rows, dst []Row) ([]Row, error) {
 			row.Wait = time.Duration(wait.Float64 * float64(time.Second))
 		}
 		dst = append(dst, row)
+		size += int64(len(payload) + len(key) + len(headers))
 	}
-	return dst, rows.Err()
+	return dst, false, rows.Err()
 }
 
 // arena copies byte slices into blocks.

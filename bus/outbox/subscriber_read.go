@@ -249,7 +249,7 @@ func (s *subscription) read(ctx context.Context, c *Claim, after int64) (rows []
 		if err != nil {
 			return err
 		}
-		rows, err = scanRows(found, nil)
+		rows, _, err = scanRows(found, nil, 0)
 		return err
 	})
 	return rows, err
