@@ -164,10 +164,12 @@ func TestPurgeKeepsTheRetention(t *testing.T) {
 	b.insert("users", 12_000, 10)
 	require.NoError(t, b.forwarder(nil).Drain(t.Context()))
 	b.exec(`UPDATE event_outbox SET processed_at = now() - interval '8 days' WHERE id <= 11000`)
+	// Dead rows at the head, more than one step of them, must not end the purge.
+	b.exec(`UPDATE event_outbox SET processed_at = NULL, retry_count = max_retries WHERE id <= 5500`)
 	b.run(b.forwarder(func(c *forwarder.Config) { c.PurgeInterval = 50 * time.Millisecond }))
 	eventually(t, "the old ones are gone", func() bool {
 		var n int
 		require.NoError(t, b.db.QueryRowContext(t.Context(), `SELECT count(*) FROM event_outbox`).Scan(&n))
-		return n == 1000
+		return n == 1000+5500
 	})
 }

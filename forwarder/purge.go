@@ -36,8 +36,7 @@ func (f *Forwarder) purge(ctx context.Context) {
 				break
 			}
 			total += deleted
-			// Rows are settled nearly in id order: a whole step without an old one is the end of them.
-			after, more = last, rest && deleted > 0
+			after, more = last, rest
 			if more && !pause(purgePause) {
 				return
 			}

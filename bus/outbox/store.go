@@ -45,7 +45,8 @@ func NewStore(db *sql.DB, tableName string) (*Store, error) {
 		purge: `WITH step AS (SELECT id, processed_at FROM ` + name + ` WHERE id > $1 ORDER BY id LIMIT $3),
 			gone AS (DELETE FROM ` + name + ` USING (SELECT id FROM step
 				WHERE processed_at < now() - $2 * interval '1 microsecond') old WHERE ` + name + `.id = old.id)
-			SELECT max(id), count(*), count(*) FILTER (WHERE processed_at < now() - $2 * interval '1 microsecond') FROM step`,
+			SELECT max(id), count(*), count(*) FILTER (WHERE processed_at < now() - $2 * interval '1 microsecond'),
+				count(*) FILTER (WHERE processed_at >= now() - $2 * interval '1 microsecond') FROM step`,
 	}, nil
 }
 
@@ -103,17 +104,19 @@ func (s *Store) Age(ctx context.Context, id int64) (time.Duration, error) {
 
 // Purge deletes, of the next limit rows after the given id, those processed longer than keep ago. It
 // returns the last id it looked at, whether there may be more behind it, and how many rows it deleted.
+// Rows are settled nearly in id order, so the first step that finds younger processed rows and no old
+// ones is the last; dead and pending rows end nothing.
 func (s *Store) Purge(ctx context.Context, after int64, keep time.Duration, limit int) (last int64, more bool, deleted int, err error) {
 	var highest sql.NullInt64
-	var seen int
-	err = s.db.QueryRowContext(ctx, s.purge, after, keep.Microseconds(), limit).Scan(&highest, &seen, &deleted)
+	var seen, young int
+	err = s.db.QueryRowContext(ctx, s.purge, after, keep.Microseconds(), limit).Scan(&highest, &seen, &deleted, &young)
 	if err != nil {
 		return after, false, 0, wrap("purge", err)
 	}
 	if !highest.Valid {
 		return after, false, 0, nil
 	}
-	return highest.Int64, seen == limit, deleted, nil
+	return highest.Int64, seen == limit && (deleted > 0 || young == 0), deleted, nil
 }
 
 func wrap(what string, err error) error {
