@@ -1,6 +1,7 @@
 package main_test
 
 import (
+	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -66,10 +67,12 @@ func TestTableOfAnotherName(t *testing.T) {
 
 	p := b.forward("--table", "app.events")
 	b.waitArrived(1)
-	status, metrics := p.get("/metrics")
-	require.Equal(t, 200, status)
-	require.Regexp(t, `tailrace_forwarder_events_total\{.*topic="`+topic+`"\} 1`, metrics)
-	require.Contains(t, metrics, "go_goroutines")
+	// The record can be read before its acknowledgement has reached the process.
+	counted := regexp.MustCompile(`tailrace_forwarder_events_total\{.*topic="` + topic + `"\} 1`)
+	require.Eventually(t, func() bool {
+		status, metrics := p.get("/metrics")
+		return status == 200 && counted.MatchString(metrics) && strings.Contains(metrics, "go_goroutines")
+	}, patience, tick)
 	code, output = run(t, env, "status", "--table", "app.events")
 	require.Zero(t, code, output)
 	require.Regexp(t, `owner +\S+:`+strconv.Itoa(p.pid())+`, for`, output)
