@@ -9,7 +9,8 @@ import (
 
 const (
 	// KeyMetadata is the metadata field of a Watermill message that holds the record key. It becomes
-	// the record's key and is not sent as a header; a message without the field has a null key.
+	// the record's key and is not sent as a header; a message without it, or with an empty one, has a null
+	// key.
 	KeyMetadata = "record_key"
 	// UUIDHeader is the record header that holds the message's UUID, named as watermill-kafka names it,
 	// so that its subscriber gives the message back under the same UUID.
@@ -29,7 +30,9 @@ func FromMessage(topic string, msg *message.Message) Record {
 	for name, value := range msg.Metadata {
 		switch name {
 		case KeyMetadata:
-			record.Key = []byte(value)
+			if value != "" { // An empty key would put every such record into one partition.
+				record.Key = []byte(value)
+			}
 		case UUIDHeader:
 		default:
 			record.Headers = append(record.Headers, Header{Key: name, Value: []byte(value)})

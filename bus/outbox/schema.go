@@ -78,7 +78,7 @@ func (a SchemaAdapter) insertOne(s *statements, topic string, msg *message.Messa
 		return sql.Query{}, inMessage(msg, err)
 	}
 	args := append(make([]any, 0, 6), msg.UUID, topic, payloadOf(msg), nil, nil)
-	if key, ok := msg.Metadata[delivery.KeyMetadata]; ok {
+	if key := msg.Metadata[delivery.KeyMetadata]; key != "" {
 		args[3] = []byte(key)
 	}
 	if len(headers) > 0 {
@@ -113,7 +113,7 @@ func (a SchemaAdapter) insertMany(s *statements, topic string, msgs message.Mess
 		ids.text(msg.UUID)
 		topics.text(a.topicOf(topic, i))
 		payloads.bytes(msg.Payload)
-		if key, ok := msg.Metadata[delivery.KeyMetadata]; ok {
+		if key := msg.Metadata[delivery.KeyMetadata]; key != "" {
 			keys.bytes([]byte(key))
 		} else {
 			keys.null()

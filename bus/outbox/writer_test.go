@@ -41,7 +41,7 @@ func TestWriterStoresMessagesOfManyTopicsInOneStatementAndInOrder(t *testing.T) 
 	require.Equal(t, []string{
 		"id=1 event_id=" + msgs[0].UUID + ` topic=t.one payload={"n":1} key=user-1 headers={"a":"ü\n\t\u0001{},","b":"quote \" and \\ and 'x'"} max_retries=7 `,
 		"id=2 event_id=" + msgs[1].UUID + ` topic=t.two payload=two key=NULL headers=NULL max_retries=7 `,
-		"id=3 event_id=" + msgs[2].UUID + ` topic=t.three payload= key= headers=NULL max_retries=7 `,
+		"id=3 event_id=" + msgs[2].UUID + ` topic=t.three payload= key=NULL headers=NULL max_retries=7 `,
 		"id=4 event_id=no payload topic=t.four payload= key=NULL headers=NULL max_retries=7 ",
 		"id=5 event_id=" + msgs[4].UUID + ` topic=t.five payload=five key=NULL headers={"only":"header"} max_retries=7 `,
 	}, lines(t, b.db, everyRow))
