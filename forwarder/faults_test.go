@@ -437,3 +437,35 @@ func TestLargeRowsAreReadInSmallParts(t *testing.T) {
 	records := b.broker.WaitRecords(t, "users", 400, patience)
 	require.Equal(t, tally{records: 400, distinct: 400}, count(t, records))
 }
+
+func TestRowMendedWhileItWaits(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.broker.CreateTopic(t, "users", 2, nil)
+	b.exec(`INSERT INTO event_outbox (event_id, topic, payload, key, max_retries) VALUES ('1', 'no topic!', '0', 'k', 1000), ('2', 'no topic!', '1', 'k', 1000)`)
+	b.run(b.forwarder(func(c *forwarder.Config) { c.RetryMax = 100 * time.Millisecond }))
+	eventually(t, "an attempt is counted", func() bool {
+		var n int
+		require.NoError(t, b.db.QueryRowContext(t.Context(), `SELECT retry_count FROM event_outbox WHERE event_id = '1'`).Scan(&n))
+		return n > 0
+	})
+	b.exec(`UPDATE event_outbox SET topic = 'users'`)
+	records := b.broker.WaitRecords(t, "users", 2, patience)
+	require.Len(t, records, 2)
+	eventually(t, "settled", func() bool { return b.pending() == 0 })
+}
+
+func TestRowWithoutKeyIsRefusedAsATopicReturns(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.broker.CreateTopic(t, "dead", 1, nil)
+	b.exec(`INSERT INTO event_outbox (event_id, topic, payload) VALUES ('big', 'users', convert_to(repeat('x', 50000), 'UTF8'))`)
+	b.insert("users", 50, 0)
+	f := b.forwarder(nil)
+	b.run(f)
+	eventually(t, "all wait for the topic", func() bool { return f.Status().Waiting == 51 })
+	b.broker.CreateTopic(t, "users", 2, map[string]string{"max.message.bytes": "20000"})
+	b.broker.WaitRecords(t, "users", 50, patience)
+	b.broker.WaitRecords(t, "dead", 1, patience)
+	eventually(t, "settled", func() bool { return b.pending() == 0 && dead(b) == 1 })
+}

@@ -122,6 +122,9 @@ func (s *session) refused(c *chunk, e *entry, reason error) {
 		s.probeAgain(e.topic, 0)
 	}
 	if k.loose {
+		if e.probe && k.held != nil {
+			s.probed(k)
+		}
 		k = s.alone(e.topic)
 		e.key = k
 	}
@@ -146,6 +149,16 @@ func (s *session) refused(c *chunk, e *entry, reason error) {
 			s.wake(k, time.Now().Add(wait))
 		}
 	})
+}
+
+// probed lets the rows without key go on, or wait for their topic again, after the one that was tried was
+// refused for its own sake: it waits by itself.
+func (s *session) probed(loose *keyState) {
+	if loose.topic.pause != nil && len(loose.held.ids) > 0 {
+		loose.held.phase = parked
+		return
+	}
+	s.release(loose)
 }
 
 // backoff is the wait before an event's next attempt: doubling, with jitter.
@@ -268,6 +281,9 @@ func (s *session) fetched(f found) {
 	for _, id := range f.asked {
 		k := s.wanted[id]
 		delete(s.wanted, id)
+		if k == nil {
+			delete(s.suspected, id)
+		}
 		if k != nil && (len(touched) == 0 || touched[len(touched)-1] != k) {
 			touched = append(touched, k)
 		}
@@ -295,6 +311,10 @@ func (s *session) resume(c *chunk, i int, row *outbox.Row, k *keyState) {
 			"topic", row.Topic, "event_id", row.EventID, "row", row.ID)
 		s.metrics.swept()
 		s.place(c, i, row)
+	case row.Topic != k.topic.name || string(row.Key) != k.key:
+		// An operator mended the row while it waited: it is another key's now.
+		s.vanished(k, row.ID)
+		s.place(c, i, row)
 	case k.held == nil || k.held.phase != fetching && k.held.phase != releasing:
 		s.finish(c, e)
 	case len(k.held.ids) == 0 || k.held.ids[0] != row.ID:
@@ -311,7 +331,10 @@ func (s *session) resume(c *chunk, i int, row *outbox.Row, k *keyState) {
 		if k.held.bury {
 			k.held.bury = false
 			s.identify(e, row, k)
-			c.records[i] = delivery.Record{Topic: row.Topic, Key: row.Key, Value: row.Payload, Ref: c.ref(i)}
+			c.records[i] = delivery.Record{Topic: row.Topic, Value: row.Payload, Ref: c.ref(i)}
+			if len(row.Key) > 0 {
+				c.records[i].Key = row.Key
+			}
 			c.records[i].Headers, _ = s.headers(row)
 			s.bury(c, e, k.held.reason)
 			return
@@ -367,7 +390,11 @@ func (s *session) suspect(ids []int64) {
 		}
 	})
 	for _, id := range ids {
-		if _, ok := unknown[id]; ok && !slices.Contains(s.suspects, id) {
+		if _, ok := unknown[id]; !ok {
+			continue
+		}
+		if _, queued := s.suspected[id]; !queued {
+			s.suspected[id] = struct{}{}
 			s.suspects = append(s.suspects, id)
 		}
 	}

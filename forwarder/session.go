@@ -45,6 +45,7 @@ type session struct {
 	queue     []*keyState         // holds whose rows are to be read again
 	wanted    map[int64]*keyState // ids of the fetch that is under way; nil for a suspect
 	suspects  []int64
+	suspected map[int64]struct{} // those and the ones that are being read
 	frontier  int64
 	drains    []*drain
 	closing   bool
@@ -64,7 +65,7 @@ func newSession(f *Forwarder, claim *outbox.Claim, lowWater int64) *session {
 		settler: newSettler(f.store, &f.config, f.metrics, &f.status),
 		reports: newMailbox[report](),
 		topics:  map[string]*topicState{}, lone: map[*keyState]struct{}{}, names: headerNames{},
-		chunks: map[int64]*chunk{}, wanted: map[int64]*keyState{}, frontier: lowWater,
+		chunks: map[int64]*chunk{}, wanted: map[int64]*keyState{}, suspected: map[int64]struct{}{}, frontier: lowWater,
 	}
 	s.stream = f.config.Sender.Stream(delivery.StreamConfig{
 		Permit: s.permit,
