@@ -469,3 +469,19 @@ func TestRowWithoutKeyIsRefusedAsATopicReturns(t *testing.T) {
 	b.broker.WaitRecords(t, "dead", 1, patience)
 	eventually(t, "settled", func() bool { return b.pending() == 0 && dead(b) == 1 })
 }
+
+// TestProbeThatAnOperatorSettled takes away, again and again, the row that would tell that its topic is
+// back.
+func TestProbeThatAnOperatorSettled(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.insert("users", 60, 60)
+	f := b.forwarder(nil)
+	b.run(f)
+	eventually(t, "all wait for the topic", func() bool { return f.Status().Waiting == 60 })
+	// The lowest row is the next to be tried, and the only one of its key.
+	b.exec(`UPDATE event_outbox SET processed_at = now() WHERE id <= 5`)
+	b.broker.CreateTopic(t, "users", 2, nil)
+	b.broker.WaitRecords(t, "users", 55, patience)
+	eventually(t, "nothing waits", func() bool { return f.Status().Waiting == 0 && b.pending() == 0 })
+}

@@ -359,10 +359,13 @@ func (s *session) vanished(k *keyState, id int64) {
 	if !k.loose {
 		k.renew()
 	}
-	if k.topic.pause != nil && len(k.held.ids) > 0 {
-		k.held.phase = parked
+	if k.topic.pause != nil {
+		// It may have been the one to tell whether the topic is there again.
 		s.probeAgain(k.topic, 0)
-		return
+		if len(k.held.ids) > 0 {
+			k.held.phase = parked
+			return
+		}
 	}
 	s.release(k)
 }
