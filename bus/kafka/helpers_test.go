@@ -163,20 +163,29 @@ func keyed(topic string, from, n, keys int) []*delivery.Record {
 // partition.
 func requireSequence(t testing.TB, records []bustest.Record, n int, partitions int32) {
 	t.Helper()
+	require.Zero(t, requireOrder(t, records, n, partitions), "duplicates")
+}
+
+// requireOrder requires the records 0 to n-1, the first copies in order within each key, each in its key's
+// partition, and returns how many came more than once.
+func requireOrder(t testing.TB, records []bustest.Record, n int, partitions int32) (duplicates int) {
+	t.Helper()
 	last := map[string]string{}
-	seen := map[string]int{}
-	var duplicates, disorder int
+	seen := map[string]bool{}
+	var disorder int
 	for _, record := range records {
 		value, key := string(record.Value), string(record.Key)
-		if seen[value]++; seen[value] > 1 {
+		require.Equal(t, kafka.PartitionFor(record.Key, partitions), record.Partition)
+		if seen[value] {
 			duplicates++
-		} else if value <= last[key] {
+			continue
+		}
+		if value <= last[key] {
 			disorder++
 		}
-		last[key] = value
-		require.Equal(t, kafka.PartitionFor(record.Key, partitions), record.Partition)
+		seen[value], last[key] = true, value
 	}
-	require.Zero(t, duplicates, "duplicates")
 	require.Zero(t, disorder, "out of order")
 	require.Len(t, seen, n, "lost")
+	return duplicates
 }

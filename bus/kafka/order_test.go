@@ -2,6 +2,7 @@ package kafka_test
 
 import (
 	"math/rand/v2"
+	"os"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -44,7 +45,7 @@ func TestOrderUnderFaults(t *testing.T) {
 			sink := newSink(t)
 			stream := sender.Stream(sink.config())
 
-			var injected atomic.Int64
+			var injected, raised atomic.Int64
 			tried := map[int32]int32{}
 			tooLarge := bustest.RefuseBefore(sarama.ErrMessageSizeTooLarge)
 			random := rand.New(rand.NewPCG(1, 2))
@@ -52,6 +53,7 @@ func TestOrderUnderFaults(t *testing.T) {
 			broker.FailBatch(func(batch bustest.Batch) bustest.Action {
 				mu.Lock()
 				defer mu.Unlock()
+				raised.Add(int64(batch.ProducerEpoch))
 				sequence, known := tried[batch.Partition]
 				again := known && sequence == batch.FirstSequence
 				tried[batch.Partition] = batch.FirstSequence
@@ -73,7 +75,15 @@ func TestOrderUnderFaults(t *testing.T) {
 			sink.wait(records)
 			broker.FailBatch(nil)
 			require.Equal(t, map[delivery.Fault]int{delivery.Delivered: records}, sink.faults())
-			requireSequence(t, broker.Records(t, "orders"), records, partitions)
+			// A batch refused for its size after its first copy was lost with the connection raises the lane's
+			// epoch. The embedded broker keeps one epoch for all partitions of a producer, Apache Kafka one for
+			// each: there the other lanes' ids are refused too, and a batch of theirs may come twice.
+			found := broker.Records(t, "orders")
+			if raised.Load() > 0 && os.Getenv("TAILRACE_KAFKA") != "apache" {
+				requireOrder(t, found, records, partitions)
+			} else {
+				requireSequence(t, found, records, partitions)
+			}
 			require.Greater(t, injected.Load(), int64(20))
 			t.Logf("%d faults in %d requests", injected.Load(), broker.ProduceRequests())
 		})
