@@ -18,7 +18,7 @@ type Bus struct {
 	core *core
 	// bound says that tx was given by InTx, so that a nil one is noticed.
 	bound bool
-	tx    *sql.Tx
+	tx    Tx
 }
 
 // core is shared by a Bus and its derived copies; its address is the Bus's identity in a context.
@@ -121,7 +121,7 @@ func (b *Bus) publishOne(ctx context.Context, event envelopes.Event) (string, er
 
 // work is events that are ready to be sent.
 type work struct {
-	tx       *sql.Tx
+	tx       Tx
 	topics   []string
 	messages []*message.Message
 }

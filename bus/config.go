@@ -55,9 +55,9 @@ type Config struct {
 type Outbox interface {
 	// Write writes msgs in order, in one statement, as part of tx, or on their own when tx is nil;
 	// topics[i] is the destination of msgs[i]. It never ends tx.
-	Write(ctx context.Context, tx *sql.Tx, topics []string, msgs []*message.Message) error
+	Write(ctx context.Context, tx Tx, topics []string, msgs []*message.Message) error
 	// Republish is Write that leaves out what is there already, and returns how many it wrote.
-	Republish(ctx context.Context, tx *sql.Tx, topics []string, msgs []*message.Message) (int64, error)
+	Republish(ctx context.Context, tx Tx, topics []string, msgs []*message.Message) (int64, error)
 }
 
 var (

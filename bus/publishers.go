@@ -2,7 +2,6 @@ package bus
 
 import (
 	"context"
-	"database/sql"
 
 	"github.com/tailrace-go/tailrace/envelopes"
 )
@@ -66,6 +65,6 @@ func (p *Publisher[E]) PublishAll(ctx context.Context, events ...E) ([]string, e
 }
 
 // InTx returns the same publisher over the transaction; see [Bus.InTx].
-func (p *Publisher[E]) InTx(tx *sql.Tx) *Publisher[E] {
+func (p *Publisher[E]) InTx(tx Tx) *Publisher[E] {
 	return &Publisher[E]{p.bus.InTx(tx)}
 }

@@ -30,7 +30,7 @@ type recorder struct {
 	mu    sync.Mutex
 	calls int
 	all   []sent
-	tx    []*sql.Tx
+	tx    []bus.Tx
 	fail  map[string]error
 }
 
@@ -49,7 +49,7 @@ func (r *recorder) Publish(topic string, msgs ...*message.Message) error {
 
 func (r *recorder) Close() error { return errors.New("a bus closes nothing") }
 
-func (r *recorder) Write(_ context.Context, tx *sql.Tx, names []string, msgs []*message.Message) error {
+func (r *recorder) Write(_ context.Context, tx bus.Tx, names []string, msgs []*message.Message) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for i, msg := range msgs {
@@ -60,7 +60,7 @@ func (r *recorder) Write(_ context.Context, tx *sql.Tx, names []string, msgs []*
 	return nil
 }
 
-func (r *recorder) Republish(ctx context.Context, tx *sql.Tx, names []string, msgs []*message.Message) (int64, error) {
+func (r *recorder) Republish(ctx context.Context, tx bus.Tx, names []string, msgs []*message.Message) (int64, error) {
 	return int64(len(msgs)), r.Write(ctx, tx, names, msgs)
 }
 

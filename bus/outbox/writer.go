@@ -56,14 +56,14 @@ func NewWriter(config WriterConfig) (*Writer, error) {
 
 // Write writes msgs, in order, as part of tx; topics[i] is the destination of msgs[i]. A nil tx writes
 // them on their own. No messages is no statement. The transaction is the caller's to commit.
-func (w *Writer) Write(ctx context.Context, tx *stdsql.Tx, topics []string, msgs []*message.Message) error {
+func (w *Writer) Write(ctx context.Context, tx Tx, topics []string, msgs []*message.Message) error {
 	_, err := w.insert(ctx, tx, topics, msgs, false)
 	return err
 }
 
 // Republish is Write for events that may be there already: those that are stay as they are, pending or
 // processed, and are not sent again. It returns how many were written.
-func (w *Writer) Republish(ctx context.Context, tx *stdsql.Tx, topics []string, msgs []*message.Message) (int64, error) {
+func (w *Writer) Republish(ctx context.Context, tx Tx, topics []string, msgs []*message.Message) (int64, error) {
 	return w.insert(ctx, tx, topics, msgs, true)
 }
 
@@ -87,7 +87,7 @@ func (w *Writer) Publish(topic string, msgs ...*message.Message) error {
 // Close implements [message.Publisher]. The database is the caller's and stays open.
 func (w *Writer) Close() error { return nil }
 
-func (w *Writer) insert(ctx context.Context, tx *stdsql.Tx, topics []string, msgs []*message.Message, ignore bool) (int64, error) {
+func (w *Writer) insert(ctx context.Context, tx Tx, topics []string, msgs []*message.Message, ignore bool) (int64, error) {
 	if len(msgs) != len(topics) {
 		return 0, fmt.Errorf("outbox: %d messages, but %d topics: give each message one", len(msgs), len(topics))
 	}
@@ -97,9 +97,9 @@ func (w *Writer) insert(ctx context.Context, tx *stdsql.Tx, topics []string, msg
 	bound := &boundExecutor{ctx: ctx}
 	switch {
 	case tx != nil:
-		bound.ContextExecutor = tx
+		bound.exec = tx
 	case w.db != nil:
-		bound.ContextExecutor = w.db
+		bound.exec = w.db
 	default:
 		return 0, errors.New("outbox: the writer has no database of its own: pass a transaction, or set WriterConfig.DB")
 	}
@@ -119,17 +119,29 @@ func (w *Writer) insert(ctx context.Context, tx *stdsql.Tx, topics []string, msg
 	return 0, fmt.Errorf("outbox: %w", err)
 }
 
+// Tx is what the writer needs of a transaction. *sql.Tx has it and so has what wraps one; a *sql.DB has it not,
+// on purpose. The writer never ends it.
+type Tx interface {
+	ExecContext(ctx context.Context, query string, args ...any) (stdsql.Result, error)
+	Commit() error
+	Rollback() error
+}
+
 // boundExecutor gives sql.Publisher, which uses context.Background, the caller's context, and keeps
 // what it drops: the number of rows, and the server's error as it was.
 type boundExecutor struct {
-	sql.ContextExecutor
+	sql.ContextExecutor // nil: sql.Publisher only executes
+
+	exec interface {
+		ExecContext(ctx context.Context, query string, args ...any) (stdsql.Result, error)
+	}
 	ctx     context.Context
 	written int64
 	err     error
 }
 
 func (b *boundExecutor) ExecContext(_ context.Context, query string, args ...any) (stdsql.Result, error) {
-	result, err := b.ContextExecutor.ExecContext(b.ctx, query, args...)
+	result, err := b.exec.ExecContext(b.ctx, query, args...)
 	if err != nil {
 		b.err = err
 		return nil, err
