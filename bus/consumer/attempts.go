@@ -5,12 +5,16 @@ import (
 	"time"
 )
 
-// attempts is the record of one delivery. DeadLetter puts it into the message's context, Retry fills it
-// in; a message is handled by one goroutine, so it needs no lock.
+// attempts is the record of one delivery. The outermost middleware of ours puts it into the message's
+// context, Retry fills it in; a message is handled by one goroutine, so it needs no lock.
 type attempts struct {
 	// number is the attempt that runs, from 1.
 	number      int
 	first, last time.Time
+	// outcome and cause are as attempt noted says.
+	outcome Outcome
+	cause   error
+	noted   int
 }
 
 type attemptsKey struct{}

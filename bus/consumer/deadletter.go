@@ -129,6 +129,7 @@ func (d deadLetters) settle(ctx context.Context, msg *message.Message, record *a
 		fields["stack"] = string(panicked.Stack)
 	}
 	d.Logger.Error("Message sent to the dead letters", err, fields)
+	record.note(DeadLettered, err)
 	return nil
 }
 

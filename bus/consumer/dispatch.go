@@ -84,6 +84,9 @@ func Dispatch(unknown Unknown, routes ...Route) message.NoPublishHandlerFunc {
 			handle = table[routeKey{eventType: key.eventType}]
 		}
 		if handle == nil {
+			if unknown == SkipUnknown {
+				Note(ctx, Ignored)
+			}
 			return unknown.verdict(letter.envelope.EventType)
 		}
 		return handle(msg)
