@@ -40,6 +40,16 @@ var above = rooms("decorators/...", "bus/consumer/...", "bus/connect/...", "forw
 
 var rules = []archtest.Rule{
 	{
+		Why:  "how things are measured knows none of them",
+		Room: rooms("internal/telemetry"), Never: append(rooms("topics/...", "envelopes/...", "bus/..."), above...),
+	},
+	{
+		Why:    "the application chooses what becomes of its spans",
+		Room:   rooms("..."),
+		Except: rooms("cmd/...", "examples/..."),
+		Never:  []string{"go.opentelemetry.io/otel/sdk/..."},
+	},
+	{
 		Why:  "names stand below everything",
 		Room: rooms("topics/..."), Never: append(rooms("envelopes/...", "bus/..."), above...),
 	},
