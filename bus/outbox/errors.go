@@ -1,10 +1,11 @@
 package outbox
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/tailrace-go/tailrace/internal/pgtable"
 )
 
 var (
@@ -24,32 +25,16 @@ var (
 	ErrMessage = errors.New("outbox: the message cannot be stored")
 )
 
-const (
-	stateUniqueViolation  = "23505"
-	stateLockNotAvailable = "55P03"
-	stateDeadlock         = "40P01"
-	stateQueryCanceled    = "57014"
-	stateUndefinedTable   = "42P01"
-	stateUndefinedColumn  = "42703"
-)
-
-// sqlState returns the error's SQLSTATE as lib/pq and pgx both tell it, "" if it has none.
-func sqlState(err error) string {
-	var coded interface{ SQLState() string }
-	if errors.As(err, &coded) {
-		return coded.SQLState()
-	}
-	return ""
-}
+const stateUniqueViolation = "23505"
 
 // explainWrite says what a failed INSERT means and what to do about it.
 func explainWrite(t table, err error) error {
-	switch sqlState(err) {
+	switch pgtable.SQLState(err) {
 	case stateUniqueViolation:
 		return fmt.Errorf("%w: it is in %s already, and the transaction is aborted now: publish under a new id, or use Republish to write the same event again on purpose: %w", ErrDuplicate, t.quoted(), err)
-	case stateUndefinedTable:
+	case pgtable.UndefinedTable:
 		return fmt.Errorf("%w: %s: create it with `tailrace migrate`: %w", ErrNoTable, t.quoted(), err)
-	case stateUndefinedColumn:
+	case pgtable.UndefinedColumn:
 		return fmt.Errorf("%w: %s: bring it up to date with `tailrace migrate`: %w", ErrNotMigrated, t.quoted(), err)
 	}
 	// lib/pq has no SQLSTATE for this: the request never left.
@@ -57,13 +42,4 @@ func explainWrite(t table, err error) error {
 		return fmt.Errorf("%w: read them to the end or close them before publishing: %w", ErrRowsOpen, err)
 	}
 	return fmt.Errorf("outbox: write to %s: %w", t.quoted(), err)
-}
-
-// withContext keeps the context's error visible: what the server says of a cancelled statement is only
-// that it was cancelled.
-func withContext(ctx context.Context, err error) error {
-	if err == nil || ctx.Err() == nil || errors.Is(err, ctx.Err()) {
-		return err
-	}
-	return fmt.Errorf("%w: %w", err, ctx.Err())
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tailrace-go/tailrace/bus/delivery"
+	"github.com/tailrace-go/tailrace/internal/pgtable"
 )
 
 // FuzzTableName: no name that is accepted can leave its quotes, and none is cut by the server.
@@ -29,7 +30,7 @@ func FuzzTableName(f *testing.F) {
 			want = DefaultTable
 		}
 		require.Equal(t, want, strings.ReplaceAll(parsed.quoted(), `"`, ""))
-		for _, derived := range []string{parsed.quoted(), parsed.stateTable(), parsed.versionTable(), quoteIdentifier(parsed.uniqueIndex()), quoteIdentifier(parsed.retryIndex())} {
+		for _, derived := range []string{parsed.quoted(), parsed.stateTable(), parsed.versionTable(), pgtable.QuoteIdentifier(parsed.uniqueIndex()), pgtable.QuoteIdentifier(parsed.retryIndex())} {
 			for part := range strings.SplitSeq(derived, ".") {
 				inner := strings.TrimSuffix(strings.TrimPrefix(part, `"`), `"`)
 				require.LessOrEqual(t, len(inner), 63)

@@ -7,13 +7,9 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-)
 
-// querier is what reading the catalogs needs; *sql.DB, *sql.Conn and *sql.Tx have it.
-type querier interface {
-	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
-	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
-}
+	"github.com/tailrace-go/tailrace/internal/pgtable"
+)
 
 // shape is what the catalogs say about an outbox table.
 type shape struct {
@@ -45,44 +41,26 @@ type index struct {
 	namesProcessed         bool
 }
 
-// resolve returns the table with its schema, and whether it exists. A name without a schema is looked
-// up as the server does, along search_path; a table that is not there yet would be made in the path's
-// first schema.
-func resolve(ctx context.Context, q querier, t table) (table, bool, error) {
-	var schema sql.NullString
-	var exists bool
-	err := q.QueryRowContext(ctx, `SELECT coalesce((SELECT n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-			WHERE c.oid = to_regclass($1)), nullif($2, ''), current_schema()), to_regclass($1) IS NOT NULL`,
-		t.quoted(), t.schema).Scan(&schema, &exists)
+// resolve returns the table with its schema, and whether it exists.
+func resolve(ctx context.Context, q pgtable.Querier, t table) (table, bool, error) {
+	name, exists, err := t.Resolve(ctx, q)
 	if err != nil {
-		return t, false, fmt.Errorf("outbox: look up %s: %w", t.quoted(), err)
+		return t, false, fmt.Errorf("outbox: %w", err)
 	}
-	if !schema.Valid {
-		return t, false, fmt.Errorf("outbox: search_path names no schema that exists: write the table as schema.%s", t.name)
-	}
-	t.schema = schema.String
-	return t, exists, nil
+	return table{name}, exists, nil
 }
 
 // checkServer refuses servers that cannot hold an outbox.
-func checkServer(ctx context.Context, q querier) error {
-	var version int
-	var recovery bool
-	if err := q.QueryRowContext(ctx, `SELECT current_setting('server_version_num')::int, pg_is_in_recovery()`).Scan(&version, &recovery); err != nil {
-		return fmt.Errorf("outbox: ask the server's version: %w", err)
+func checkServer(ctx context.Context, q pgtable.Querier) error {
+	err := pgtable.CheckServer(ctx, q, ErrServer)
+	if err != nil && !errors.Is(err, ErrServer) {
+		return fmt.Errorf("outbox: %w", err)
 	}
-	var faults []error
-	if version < 140000 {
-		faults = append(faults, fmt.Errorf("%w: PostgreSQL %d.%d is older than 14: upgrade it", ErrServer, version/10000, version%10000))
-	}
-	if recovery {
-		faults = append(faults, fmt.Errorf("%w: it is in recovery (a standby): connect to the primary", ErrServer))
-	}
-	return errors.Join(faults...)
+	return err
 }
 
 // inspect reads the shape of a table that [resolve] found.
-func inspect(ctx context.Context, q querier, t table) (shape, error) {
+func inspect(ctx context.Context, q pgtable.Querier, t table) (shape, error) {
 	s := shape{columns: map[string]column{}}
 	wrapped := func(err error) (shape, error) {
 		return s, fmt.Errorf("outbox: read the catalog entry of %s: %w", t.quoted(), err)
@@ -146,7 +124,7 @@ func inspect(ctx context.Context, q querier, t table) (shape, error) {
 	return s, nil
 }
 
-func each(ctx context.Context, q querier, query string, row func(scan func(...any) error) error, args ...any) error {
+func each(ctx context.Context, q pgtable.Querier, query string, row func(scan func(...any) error) error, args ...any) error {
 	rows, err := q.QueryContext(ctx, query, args...)
 	if err != nil {
 		return err

@@ -6,11 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"time"
 
 	"github.com/pressly/goose/v3"
-	"github.com/pressly/goose/v3/database"
+
+	"github.com/tailrace-go/tailrace/internal/pgtable"
 )
 
 // DefaultLockTimeout is how long a migration waits for a lock that stops the table's writers. Writers
@@ -85,11 +85,11 @@ func Migrate(ctx context.Context, db *sql.DB, config MigrateConfig) (Report, err
 	pause := 20 * time.Millisecond
 	for {
 		err := m.run(ctx)
-		if err == nil || !retryable(err) {
-			return m.report, withContext(ctx, err)
+		if err == nil || !pgtable.Retryable(err) {
+			return m.report, pgtable.WithContext(ctx, err)
 		}
 		config.Logger.InfoContext(ctx, "outbox migration waits for a lock and tries again", "table", m.table.quoted(), "error", err, "pause", pause)
-		if err := wait(ctx, pause); err != nil {
+		if err := pgtable.Wait(ctx, pause); err != nil {
 			return m.report, fmt.Errorf("outbox: migrate %s: %w", m.table.quoted(), err)
 		}
 		pause = min(2*pause, time.Second)
@@ -164,48 +164,38 @@ func (m *migrator) prepare(ctx context.Context, conn *sql.Conn) error {
 	return m.widenIDs(ctx, conn, s)
 }
 
-// ensureVersions makes goose's table under the lock: goose itself does it without.
-func (m *migrator) ensureVersions(ctx context.Context, conn *sql.Conn) error {
-	name := m.table.versionTable()
-	store, err := newVersionStore(m.table)
-	if err != nil {
-		return err
-	}
-	there, err := store.TableExists(ctx, conn)
-	if err != nil {
-		return fmt.Errorf("outbox: look for %s: %w", name, err)
-	}
-	if there {
-		m.report.From, err = store.GetLatestVersion(ctx, conn)
-		if err != nil {
-			return fmt.Errorf("outbox: read %s: %w", name, err)
-		}
-		return nil
-	}
-	tx, err := conn.BeginTx(ctx, nil)
-	if err != nil {
-		return fmt.Errorf("outbox: create %s: %w", name, err)
-	}
-	defer func() { _ = tx.Rollback() }()
-	if err := store.CreateVersionTable(ctx, tx); err != nil {
-		return fmt.Errorf("outbox: create %s: %w", name, err)
-	}
-	if err := store.Insert(ctx, tx, database.InsertRequest{Version: 0}); err != nil {
-		return fmt.Errorf("outbox: write to %s: %w", name, err)
-	}
-	if err := tx.Commit(); err != nil {
-		return fmt.Errorf("outbox: create %s: %w", name, err)
+// ensureVersions makes goose's table and notes the version that the table is at.
+func (m *migrator) ensureVersions(ctx context.Context, conn *sql.Conn) (err error) {
+	if m.report.From, err = m.migrations().EnsureVersions(ctx, conn); err != nil {
+		return fmt.Errorf("outbox: %w", err)
 	}
 	return nil
+}
+
+func (m *migrator) migrations() pgtable.Migrations {
+	return m.table.migrations(m.config.LockTimeout)
+}
+
+// locked runs do on a connection that holds the migration lock.
+func (m *migrator) locked(ctx context.Context, do func(context.Context, *sql.Conn) error) error {
+	var failed error
+	err := m.migrations().Locked(ctx, m.db, func(ctx context.Context, conn *sql.Conn) error {
+		failed = do(ctx, conn)
+		return failed
+	})
+	if err != nil && failed == nil {
+		return fmt.Errorf("outbox: %w", err)
+	}
+	return err
 }
 
 // apply runs the versions that are missing. When all are recorded and something is missing none the
 // less (an index that a reindexing left invalid, a table restored in part), it runs them again: each
 // may be.
 func (m *migrator) apply(ctx context.Context) error {
-	provider, err := m.provider()
+	provider, err := m.migrations().Provider(m.db)
 	if err != nil {
-		return err
+		return fmt.Errorf("outbox: %w", err)
 	}
 	results, err := provider.Up(ctx)
 	if err != nil {
@@ -225,9 +215,9 @@ func (m *migrator) apply(ctx context.Context) error {
 	if err == nil && len(s.pendingWork(m.table)) == 0 {
 		return nil
 	}
-	again, err := m.provider(goose.WithDisableVersioning(true))
+	again, err := m.migrations().Provider(m.db, goose.WithDisableVersioning(true))
 	if err != nil {
-		return err
+		return fmt.Errorf("outbox: %w", err)
 	}
 	if _, err := again.Up(ctx); err != nil {
 		return fmt.Errorf("outbox: mend %s: %w", m.table.quoted(), err)
@@ -240,39 +230,4 @@ func (m *migrator) apply(ctx context.Context) error {
 	}
 	m.report.Rewritten = append(m.report.Rewritten, "mended what an earlier run or another hand left undone")
 	return nil
-}
-
-func (m *migrator) provider(options ...goose.ProviderOption) (*goose.Provider, error) {
-	store, err := newVersionStore(m.table)
-	if err != nil {
-		return nil, err
-	}
-	provider, err := goose.NewProvider(goose.DialectCustom, m.db, newMigrationFS(m.table, m.config.LockTimeout), append(options,
-		goose.WithStore(store), goose.WithSessionLocker(m.sessionLocker()), goose.WithDisableGlobalRegistry(true),
-		goose.WithSlog(slog.New(slog.DiscardHandler)))...)
-	if err != nil {
-		return nil, fmt.Errorf("outbox: load the migrations: %w", err)
-	}
-	return provider, nil
-}
-
-// retryable reports whether the error is a lock that could not be had in time.
-func retryable(err error) bool {
-	switch sqlState(err) {
-	case stateLockNotAvailable, stateDeadlock:
-		return true
-	}
-	return false
-}
-
-// wait sleeps for about d.
-func wait(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d/2 + rand.N(d))
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-timer.C:
-		return nil
-	}
 }

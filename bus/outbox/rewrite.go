@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/tailrace-go/tailrace/internal/pgtable"
 )
 
 // rewriteRows is the largest table whose ids are widened without being asked: ALTER … TYPE rewrites the
@@ -20,7 +22,7 @@ const rewritePause = 100 * time.Millisecond
 // widen makes the id column and its sequence 64 bits wide. The sequence is a step of its own: widening
 // the column leaves it an integer, and the table would stop at 2,147,483,647 all the same.
 func widen(t table, condition string) string {
-	return strings.NewReplacer("{{table}}", t.quoted(), "{{literal}}", quoteLiteral(t.quoted()), "{{condition}}", condition).Replace(`DO $widen$
+	return strings.NewReplacer("{{table}}", t.quoted(), "{{literal}}", pgtable.QuoteLiteral(t.quoted()), "{{condition}}", condition).Replace(`DO $widen$
 DECLARE
     narrow TEXT;
 BEGIN
@@ -65,9 +67,9 @@ func (m *migrator) finish(ctx context.Context, conn *sql.Conn) error {
 		return nil
 	}
 	for _, x := range old {
-		drop := "DROP INDEX CONCURRENTLY " + table{schema: m.table.schema, name: x.name}.quoted()
+		drop := "DROP INDEX CONCURRENTLY " + pgtable.Name{Schema: m.table.Schema, Base: x.name}.Quoted()
 		if x.constraint != "" {
-			drop = "ALTER TABLE " + m.table.quoted() + " DROP CONSTRAINT " + quoteIdentifier(x.constraint)
+			drop = "ALTER TABLE " + m.table.quoted() + " DROP CONSTRAINT " + pgtable.QuoteIdentifier(x.constraint)
 		}
 		if _, err := conn.ExecContext(ctx, drop); err != nil {
 			return fmt.Errorf("outbox: drop the old unique index %s: %w", x.name, err)
@@ -113,7 +115,7 @@ func (m *migrator) widenIDs(ctx context.Context, conn *sql.Conn, s shape) error 
 	var err error
 	for try := range widenTries {
 		if try > 0 {
-			if err := wait(ctx, 10*rewritePause); err != nil {
+			if err := pgtable.Wait(ctx, 10*rewritePause); err != nil {
 				return fmt.Errorf("outbox: widen the ids of %s: %w", m.table.quoted(), err)
 			}
 		}
@@ -121,16 +123,16 @@ func (m *migrator) widenIDs(ctx context.Context, conn *sql.Conn, s shape) error 
 			m.report.Rewritten = append(m.report.Rewritten, "widened id to 64 bits")
 			return nil
 		}
-		if ctx.Err() != nil || m.config.Rewrite || sqlState(err) != stateQueryCanceled {
+		if ctx.Err() != nil || m.config.Rewrite || pgtable.SQLState(err) != pgtable.QueryCanceled {
 			break
 		}
 	}
 	switch {
-	case ctx.Err() == nil && !m.config.Rewrite && sqlState(err) == stateQueryCanceled:
+	case ctx.Err() == nil && !m.config.Rewrite && pgtable.SQLState(err) == pgtable.QueryCanceled:
 		m.tooLong = true
 		postpone(tooLong)
 		return nil
-	case ctx.Err() == nil && !m.config.Rewrite && !retryable(err):
+	case ctx.Err() == nil && !m.config.Rewrite && !pgtable.Retryable(err):
 		postpone("and widening them failed (" + err.Error() + ")")
 		return nil
 	}

@@ -86,21 +86,14 @@ func Status(ctx context.Context, db *sql.DB, tableName string) (TableStatus, err
 }
 
 func (s *TableStatus) versions(ctx context.Context, db *sql.DB, t table) error {
-	migrations, err := loadMigrations(t, DefaultLockTimeout)
+	migrations := t.migrations(DefaultLockTimeout)
+	files, err := migrations.Load()
 	if err != nil {
-		return err
+		return fmt.Errorf("outbox: %w", err)
 	}
-	s.Latest = migrations[len(migrations)-1].version
-	store, err := newVersionStore(t)
-	if err != nil {
-		return err
-	}
-	there, err := store.TableExists(ctx, db)
-	if err == nil && there {
-		s.Version, err = store.GetLatestVersion(ctx, db)
-	}
-	if err != nil {
-		return fmt.Errorf("outbox: read the version of %s: %w", t.quoted(), err)
+	s.Latest = files[len(files)-1].Version
+	if s.Version, err = migrations.Version(ctx, db); err != nil {
+		return fmt.Errorf("outbox: %w", err)
 	}
 	return nil
 }

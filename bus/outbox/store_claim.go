@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"sync/atomic"
 	"time"
+
+	"github.com/tailrace-go/tailrace/internal/pgtable"
 )
 
 // ErrOwned is returned by [Store.Claim] while another session owns the outbox.
@@ -111,13 +113,13 @@ func (c *Claim) prepare(ctx context.Context) error {
 		}
 		*p.into = stmt
 	}
-	regclass := quoteLiteral(name) + `::regclass`
+	regclass := pgtable.QuoteLiteral(name) + `::regclass`
 	c.holders = `SELECT DISTINCT virtualtransaction FROM pg_locks WHERE locktype = 'relation' AND mode = 'RowExclusiveLock'
 		AND pid IS DISTINCT FROM pg_backend_pid()
 		AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
 		AND relation IN (SELECT ` + regclass + `::oid
 			UNION ALL SELECT relid::oid FROM pg_partition_tree(` + regclass + `)
-			UNION ALL SELECT pg_get_serial_sequence(` + quoteLiteral(name) + `, 'id')::regclass::oid
+			UNION ALL SELECT pg_get_serial_sequence(` + pgtable.QuoteLiteral(name) + `, 'id')::regclass::oid
 			UNION ALL SELECT d.refobjid FROM pg_attrdef a JOIN pg_depend d ON d.classid = 'pg_attrdef'::regclass AND d.objid = a.oid
 				JOIN pg_class s ON s.oid = d.refobjid AND s.relkind = 'S' WHERE a.adrelid = ` + regclass + `)`
 	c.mark = `UPDATE ` + c.store.table.stateTable() + ` SET low_water = $1, beat_at = now() WHERE id = 1`

@@ -10,6 +10,8 @@ import (
 
 	"github.com/ThreeDotsLabs/watermill"
 	"github.com/ThreeDotsLabs/watermill/message"
+
+	"github.com/tailrace-go/tailrace/internal/pgtable"
 )
 
 const (
@@ -56,7 +58,7 @@ func newSubscription(ctx context.Context, s *Subscriber, topic string) *subscrip
 
 func (s *subscription) run(ctx context.Context) {
 	for !s.takeTurn(s.topic) {
-		if wait(ctx, s.config.StandbyPoll) != nil {
+		if pgtable.Wait(ctx, s.config.StandbyPoll) != nil {
 			return
 		}
 	}
@@ -72,7 +74,7 @@ func (s *subscription) run(ctx context.Context) {
 			s.logger.Error("Could not read or settle the outbox, trying again", err, nil)
 			pause = s.config.RetryMin
 		}
-		if pause > 0 && wait(ctx, pause) != nil {
+		if pause > 0 && pgtable.Wait(ctx, pause) != nil {
 			break
 		}
 	}

@@ -9,6 +9,8 @@ import (
 	"github.com/ThreeDotsLabs/watermill"
 	"github.com/ThreeDotsLabs/watermill-sql/v3/pkg/sql"
 	"github.com/ThreeDotsLabs/watermill/message"
+
+	"github.com/tailrace-go/tailrace/internal/pgtable"
 )
 
 // WriterConfig is where and how a [Writer] writes.
@@ -114,7 +116,7 @@ func (w *Writer) insert(ctx context.Context, tx Tx, topics []string, msgs []*mes
 	case err == nil:
 		return bound.written, nil
 	case bound.err != nil:
-		return 0, withContext(ctx, explainWrite(w.table, bound.err))
+		return 0, pgtable.WithContext(ctx, explainWrite(w.table, bound.err))
 	}
 	return 0, fmt.Errorf("outbox: %w", err)
 }
