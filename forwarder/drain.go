@@ -76,13 +76,8 @@ func (s *session) drained(d *drain) bool {
 func (f *Forwarder) Drain(ctx context.Context) error {
 	d := newDrain()
 	for {
-		f.mu.Lock()
-		running := f.running
-		if !running {
-			f.running = true
-		}
-		f.mu.Unlock()
-		if !running {
+		by, ended := f.start(byDrain)
+		if by == byNobody {
 			defer f.stopRunning()
 			return f.drainAlone(ctx, d)
 		}
@@ -98,7 +93,7 @@ func (f *Forwarder) Drain(ctx context.Context) error {
 			case <-ctx.Done():
 				return fmt.Errorf("forwarder: drain: %w", ctx.Err())
 			}
-		case <-f.stopped():
+		case <-ended:
 		case <-ctx.Done():
 			return fmt.Errorf("forwarder: drain: %w", ctx.Err())
 		}

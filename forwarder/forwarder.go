@@ -35,8 +35,8 @@ type Forwarder struct {
 	drains  chan *drain
 
 	mu      sync.Mutex
-	running bool
-	ended   chan struct{}
+	by    worker
+	ended chan struct{}
 }
 
 // ErrRunning is returned by a second Run of the same Forwarder.
@@ -64,13 +64,21 @@ func New(config Config) (*Forwarder, error) {
 // within DrainTimeout, or when the outbox table is not there or not fit (errors.Is with the errors of
 // bus/outbox). Losing the database or the broker ends nothing: it tries again.
 func (f *Forwarder) Run(ctx context.Context) error {
-	f.mu.Lock()
-	if f.running {
-		f.mu.Unlock()
-		return ErrRunning
+	for {
+		by, ended := f.start(byRun)
+		if by == byNobody {
+			break
+		}
+		if by == byRun {
+			return ErrRunning
+		}
+		// A Drain: who starts Run and calls Drain at once cannot know which of them is first.
+		select {
+		case <-ended:
+		case <-ctx.Done():
+			return nil
+		}
 	}
-	f.running = true
-	f.mu.Unlock()
 	defer f.stopRunning()
 	return f.work(ctx)
 }
@@ -84,19 +92,33 @@ func (f *Forwarder) Wake() {
 	}
 }
 
+// worker is what a Forwarder is working for.
+type worker uint8
+
+const (
+	byNobody worker = iota
+	byRun
+	byDrain
+)
+
+// start makes it work for one and returns nobody, or else for whom it is working and what tells the end of that.
+func (f *Forwarder) start(by worker) (worker, <-chan struct{}) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.by != byNobody {
+		return f.by, f.ended
+	}
+	f.by = by
+	return byNobody, nil
+}
+
 func (f *Forwarder) stopRunning() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.running = false
+	f.by = byNobody
 	close(f.ended)
 	f.ended = make(chan struct{})
 	f.status.set(func(s *Status) { s.State = Stopped })
-}
-
-func (f *Forwarder) stopped() <-chan struct{} {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.ended
 }
 
 // work owns the outbox again and again until ctx ends.

@@ -124,6 +124,7 @@ func TestDrainAsksTheRunningForwarder(t *testing.T) {
 	b.broker.CreateTopic(t, "users", 3, nil)
 	f := b.forwarder(nil)
 	b.run(f)
+	eventually(t, "it owns", func() bool { return f.Status().State == forwarder.Owner })
 	for i := range 5 {
 		b.insertFrom("users", i*500, 500, 10)
 		require.NoError(t, f.Drain(t.Context()))
@@ -133,6 +134,25 @@ func TestDrainAsksTheRunningForwarder(t *testing.T) {
 	b.exec(`UPDATE event_outbox SET processed_at = NULL WHERE id <= 100`)
 	require.NoError(t, f.Drain(t.Context()))
 	require.Zero(t, b.pending(), "also what was made pending again")
+}
+
+func TestRunWaitsForADrainThatWasFirst(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.broker.CreateTopic(t, "users", 3, nil)
+	first := b.forwarder(nil)
+	stop := b.run(first)
+	eventually(t, "the first owns", func() bool { return first.Status().State == forwarder.Owner })
+
+	f := b.forwarder(nil)
+	drained := make(chan error, 1)
+	go func() { drained <- f.Drain(t.Context()) }()
+	eventually(t, "the drain stands by", func() bool { return f.Status().State == forwarder.Standby })
+	b.run(f)
+	stop()
+	require.NoError(t, <-drained)
+	eventually(t, "then it runs", func() bool { return f.Status().State == forwarder.Owner })
+	require.ErrorIs(t, f.Run(t.Context()), forwarder.ErrRunning)
 }
 
 func TestDrainOfAnOwnedOutboxWaitsForItsContext(t *testing.T) {
