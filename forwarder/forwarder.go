@@ -34,7 +34,7 @@ type Forwarder struct {
 	status  status
 	drains  chan *drain
 
-	mu      sync.Mutex
+	mu    sync.Mutex
 	by    worker
 	ended chan struct{}
 }
