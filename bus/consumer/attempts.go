@@ -15,6 +15,8 @@ type attempts struct {
 	outcome Outcome
 	cause   error
 	noted   int
+	// budget bounds the delivery, nil outside the chain.
+	budget *budget
 }
 
 type attemptsKey struct{}
@@ -43,4 +45,13 @@ func Attempt(ctx context.Context) int {
 		return record.number
 	}
 	return 1
+}
+
+// attemptLimit returns how long an attempt may take by the delivery's budget.
+func attemptLimit(ctx context.Context) (time.Duration, bool) {
+	record, ok := ctx.Value(attemptsKey{}).(*attempts)
+	if !ok || record.budget == nil || record.budget.attempt < 0 {
+		return 0, false
+	}
+	return record.budget.attempt, true
 }

@@ -17,6 +17,11 @@ type Config struct {
 	Retry RetryConfig
 	// Timeout is how long one attempt may take; default [DefaultTimeout], negative for no limit.
 	Timeout time.Duration
+	// RebalanceTimeout is how long the consumer group waits for a busy member before it throws it out;
+	// default [DefaultRebalanceTimeout], negative for subscribers without groups. All attempts at a message
+	// and its dead letter together take less: a configuration that could take longer is a fault, and where
+	// a subscriber says that its group waits less (bus/kafka's does), everything is shortened to fit.
+	RebalanceTimeout time.Duration
 	// Logger is the logger of those parts that have none of their own; default the router's with
 	// [Plugin], none with [Chain].
 	Logger watermill.LoggerAdapter
@@ -24,7 +29,7 @@ type Config struct {
 
 // Validate returns every fault of the configuration, joined.
 func (c Config) Validate() error {
-	return errors.Join(c.DeadLetter.Validate(), c.Retry.Validate())
+	return errors.Join(c.DeadLetter.Validate(), c.Retry.Validate(), c.budget().fault())
 }
 
 // Plugin adds the chain to every handler of a router when it starts to run:
@@ -60,6 +65,8 @@ func Chain(config Config) ([]message.HandlerMiddleware, error) {
 	if config.Retry.Logger == nil {
 		config.Retry.Logger = config.Logger
 	}
+	budget := config.budget()
+	config.DeadLetter.budget = &budget
 	deadLetter, err := DeadLetter(config.DeadLetter)
 	if err != nil {
 		return nil, err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill"
@@ -24,14 +25,20 @@ type DeadLetterConfig struct {
 	// Topic is the complete topic name, prefix included; default as Naming says.
 	Topic string
 	// Keep, if set, says of more errors than [Outage] that they are not the message's fault: where it
-	// returns true the message is kept, and delivered again. It is not asked about [Permanent] errors.
+	// returns true the message is kept, and delivered again. It is not asked about errors that are decided
+	// ([Permanent], [Drop], undecodable).
 	Keep func(error) bool
 	// PublishTimeout ends the context of the copy, for publishers that heed it; default 10 s.
 	PublishTimeout time.Duration
 	// Logger is told of each dead letter, with a panic's stack, and of copies that failed; nil logs
 	// nothing.
 	Logger watermill.LoggerAdapter
+
+	// budget is the chain's.
+	budget *budget
 }
+
+const defaultPublishTimeout = 10 * time.Second
 
 // Validate returns every fault of the configuration, joined.
 func (c DeadLetterConfig) Validate() error {
@@ -59,6 +66,8 @@ func (c DeadLetterConfig) topic() (string, error) {
 // of package deadletter beside its own, and then lets the original be acked. What the failed handler
 // produced is not published.
 //
+// A message whose error is [Drop] is acked without a copy.
+//
 // A message is kept (its error returned, so nacked and delivered again) when its context was cancelled,
 // as at shutdown; when the error is a cancellation, an [Outage] or one that Keep knows; when publishing
 // the copy failed; and when it came from the dead-letter topic itself.
@@ -74,24 +83,26 @@ func DeadLetter(config DeadLetterConfig) (message.HandlerMiddleware, error) {
 		return nil, err
 	}
 	if config.PublishTimeout == 0 {
-		config.PublishTimeout = 10 * time.Second
+		config.PublishTimeout = defaultPublishTimeout
 	}
 	if config.Logger == nil {
 		config.Logger = watermill.NopLogger{}
 	}
-	d := deadLetters{config, topic}
+	d := &deadLetters{DeadLetterConfig: config, to: topic}
 	return d.middleware, nil
 }
 
 type deadLetters struct {
 	DeadLetterConfig
 
-	to string
+	to       string
+	shortens sync.Once
 }
 
-func (d deadLetters) middleware(next message.HandlerFunc) message.HandlerFunc {
+func (d *deadLetters) middleware(next message.HandlerFunc) message.HandlerFunc {
 	return func(msg *message.Message) ([]*message.Message, error) {
 		ctx, record := withAttempts(msg.Context())
+		record.budget = d.budgetFor(ctx)
 		msg.SetContext(ctx)
 		produced, err := next(msg)
 		if err == nil {
@@ -104,14 +115,44 @@ func (d deadLetters) middleware(next message.HandlerFunc) message.HandlerFunc {
 	}
 }
 
+// budgetFor is the chain's budget, shortened where the message's group waits less.
+func (d *deadLetters) budgetFor(ctx context.Context) *budget {
+	origin, _ := delivery.OriginFrom(ctx)
+	if d.budget == nil || origin.RebalanceTimeout <= 0 {
+		return d.budget
+	}
+	shortened, changed := d.budget.within(origin.RebalanceTimeout)
+	if !changed {
+		return d.budget
+	}
+	d.shortens.Do(func() {
+		d.Logger.Error("Retries and timeouts are shortened to stay below the group's rebalance timeout", nil, watermill.LogFields{
+			"topic": origin.Topic, "rebalance_timeout": origin.RebalanceTimeout.String(), "needed": d.budget.sum().String(),
+			"max_elapsed": shortened.elapsed.String(), "timeout": shortened.attempt.String(), "publish_timeout": shortened.publish.String(),
+		})
+	})
+	return &shortened
+}
+
 // settle returns nil once the message may be acked. ctx is the message's own: the handler, or a
 // middleware further in, may have left another behind.
-func (d deadLetters) settle(ctx context.Context, msg *message.Message, record *attempts, err error) error {
+func (d *deadLetters) settle(ctx context.Context, msg *message.Message, record *attempts, err error) error {
+	decision := decide(err, nil)
+	if decision == DecideRetry && d.Keep != nil && d.Keep(err) {
+		decision = DecideKeep
+	}
 	switch {
 	case isStopping(ctx):
 		return stopped(ctx, err)
-	case isKept(err), d.Keep != nil && !isPermanent(err) && d.Keep(err):
+	case decision == DecideKeep:
 		return err
+	case decision == DecideDrop:
+		record.note(Dropped, err)
+		d.Logger.Info("Message dropped, as its handler decided", watermill.LogFields{
+			"err": err.Error(), "message_uuid": msg.UUID, "attempts": record.number,
+			"topic": message.SubscribeTopicFromCtx(ctx), "handler_name": message.HandlerNameFromCtx(ctx),
+		})
+		return nil
 	case message.SubscribeTopicFromCtx(ctx) == d.to:
 		return fmt.Errorf("consumer: kept, since the message comes from the dead-letter topic %s itself: %w", d.to, err)
 	}
@@ -120,7 +161,7 @@ func (d deadLetters) settle(ctx context.Context, msg *message.Message, record *a
 		"topic": message.SubscribeTopicFromCtx(ctx), "handler_name": message.HandlerNameFromCtx(ctx),
 		"dead_letter_topic": d.to,
 	}
-	if failure := d.publish(ctx, d.copy(ctx, msg, record, err)); failure != nil {
+	if failure := d.publish(ctx, record, d.copy(ctx, msg, record, err)); failure != nil {
 		fields["handler_err"] = err.Error()
 		d.Logger.Error("Dead letter not published, message kept", failure, fields)
 		return fmt.Errorf("consumer: dead letter not published to %s, the message is kept: %w (handler: %w)", d.to, failure, err)
@@ -133,18 +174,22 @@ func (d deadLetters) settle(ctx context.Context, msg *message.Message, record *a
 	return nil
 }
 
-func (d deadLetters) publish(ctx context.Context, letter *message.Message) error {
+func (d *deadLetters) publish(ctx context.Context, record *attempts, letter *message.Message) error {
+	timeout := d.PublishTimeout
+	if record.budget != nil {
+		timeout = record.budget.publish
+	}
 	// A deadline that the message itself ran into must not end its copy too.
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		ctx = context.WithoutCancel(ctx)
 	}
-	ctx, cancel := context.WithTimeout(ctx, d.PublishTimeout)
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	letter.SetContext(ctx)
 	return d.Publisher.Publish(d.to, letter)
 }
 
-func (d deadLetters) copy(ctx context.Context, msg *message.Message, record *attempts, err error) *message.Message {
+func (d *deadLetters) copy(ctx context.Context, msg *message.Message, record *attempts, err error) *message.Message {
 	letter := msg.Copy()
 	meta := letter.Metadata
 	for _, name := range deadletter.Headers() { // those of an earlier death

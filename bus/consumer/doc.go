@@ -7,14 +7,27 @@
 // must bear that. Events of one key come in order, one at a time, as long as one handler reads a
 // partition; a message that is being retried holds back its partition, and none is skipped.
 //
-// A message ends in one of three ways:
+// A message ends in one of four ways:
 //
 //   - handled: the handler returned nil, and the message is acked;
 //   - set aside: the handler failed on every attempt, or with an error that no attempt can mend
 //     ([Permanent], envelopes.ErrInvalid). A copy that says why is acked by the dead-letter topic, then
 //     the message is acked;
+//   - dropped: the handler says that nobody needs it any more ([Drop]);
 //   - kept: it is nacked and delivered again, since the failure is not its own. The router is shutting
-//     down, something the handler needs is away ([Outage]), or the copy could not be published.
+//     down, the partition was taken away, something the handler needs is away ([Outage]), or the copy
+//     could not be published.
+//
+// [RetryConfig] Classify decides so about errors that cannot be marked where they are made.
+//
+// # Rebalances
+//
+// A consumer group throws out a member that is still busy with a message when the partitions are shared
+// out anew, and then two handle the message at once. The chain keeps within what the group grants: all
+// attempts at a message and its dead letter together take less than the group's rebalance timeout
+// ([Config] RebalanceTimeout), and with bus/kafka's subscriber the message's context ends when the
+// rebalance begins, which is treated as a shutdown is. A handler that ignores its context cannot be
+// stopped.
 //
 // # Use
 //

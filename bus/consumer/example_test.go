@@ -170,3 +170,34 @@ func sample(eventType string) *message.Message {
 	})
 	return message.NewMessage("1", payload)
 }
+
+// What becomes of a message is the error's to say, and Classify's for errors that nobody can wrap.
+func ExampleDrop() {
+	outlet := pubsub()
+	expired, _ := consumer.DeadLetter(consumer.DeadLetterConfig{Publisher: outlet})
+	handler := expired(func(*message.Message) ([]*message.Message, error) {
+		return nil, consumer.Drop(errors.New("the offer has expired"))
+	})
+	_, err := handler(message.NewMessage("1", nil))
+	fmt.Println("to be acked:", err == nil)
+	// Output: to be acked: true
+}
+
+func ExampleRetryConfig_classify() {
+	errUnique := errors.New("duplicate key") // a driver's
+	retry, _ := consumer.Retry(consumer.RetryConfig{Classify: func(err error) consumer.Decision {
+		if errors.Is(err, errUnique) {
+			return consumer.DecideDeadLetter
+		}
+		return consumer.DecideByDefault
+	}})
+	handler := retry(func(msg *message.Message) ([]*message.Message, error) {
+		fmt.Println("attempt", consumer.Attempt(msg.Context()))
+		return nil, errUnique
+	})
+	_, err := handler(message.NewMessage("1", nil))
+	fmt.Println(err)
+	// Output:
+	// attempt 1
+	// duplicate key
+}

@@ -24,10 +24,14 @@ type RetryConfig struct {
 	// Multiplier is the growth of the wait from one retry to the next, at least 1; default 2.
 	Multiplier float64
 	// MaxElapsed is the time since the first attempt began after which no other begins; default 30 s,
-	// negative for no limit. The partition waits meanwhile, so MaxElapsed plus the time of one attempt
-	// should stay below the consumer group's rebalance timeout (60 s by default): a member that is
-	// still busy then loses its partitions, and the message is handled twice.
+	// negative for no limit. The partition waits meanwhile, so the chain bounds it by
+	// Config.RebalanceTimeout, less what the last attempt and its dead letter may take; [Retry] alone does
+	// not.
 	MaxElapsed time.Duration
+	// Classify decides about errors that cannot be wrapped where they are made, for instance a database
+	// driver's. It is not asked about errors that are marked ([Permanent], [Outage], [Drop]), and overrules
+	// the package's own rules. Nil decides nothing.
+	Classify func(error) Decision
 	// Logger is told of each failed attempt that will be repeated; nil logs nothing.
 	Logger watermill.LoggerAdapter
 }
@@ -61,8 +65,8 @@ func (c RetryConfig) withDefaults() RetryConfig {
 
 // Retry tries a failed message again, with exponential backoff and jitter: each wait is between half
 // and one and a half times its nominal length. Every attempt starts with the message's context as it
-// was before the first. [Permanent] and undecodable messages are not retried, nor is anything once the
-// message's context has ended. The error returned is the last attempt's, or a context error if the
+// was before the first. [Permanent], [Drop] and undecodable messages are not retried, nor is anything once
+// the message's context has ended. The error returned is the last attempt's, or a context error if the
 // context ended.
 //
 // Watermill's own Retry asks its backoff for a delay twice a failure when it has a ShouldRetry, so the
@@ -83,6 +87,10 @@ func (c RetryConfig) run(next message.HandlerFunc, msg *message.Message) ([]*mes
 	ctx, record := withAttempts(msg.Context())
 	defer msg.SetContext(ctx)
 	began := time.Now()
+	elapsed := c.MaxElapsed
+	if record.budget != nil {
+		elapsed = record.budget.elapsed
+	}
 	for interval := min(c.InitialInterval, c.MaxInterval); ; interval = c.grow(interval) {
 		msg.SetContext(ctx)
 		produced, err := next(msg)
@@ -93,10 +101,11 @@ func (c RetryConfig) run(next message.HandlerFunc, msg *message.Message) ([]*mes
 		if isStopping(ctx) {
 			return nil, stopped(ctx, err)
 		}
+		decision := decide(err, c.Classify)
 		wait := jitter(interval)
-		if ctx.Err() != nil || isPermanent(err) || record.number > c.MaxRetries ||
-			c.MaxElapsed >= 0 && time.Since(began)+wait > c.MaxElapsed {
-			return nil, err
+		if ctx.Err() != nil || decision == DecideDeadLetter || decision == DecideDrop ||
+			record.number > c.MaxRetries || elapsed >= 0 && time.Since(began)+wait > elapsed {
+			return nil, decided(err, decision)
 		}
 		c.Logger.Info("Handler failed, trying again", watermill.LogFields{
 			"err": err.Error(), "attempt": record.number, "wait": wait.String(),

@@ -30,6 +30,10 @@ func Timeout(d time.Duration) message.HandlerMiddleware {
 		}
 		return func(msg *message.Message) ([]*message.Message, error) {
 			outer := msg.Context()
+			d, cause := d, cause
+			if limit, ok := attemptLimit(outer); ok && limit < d {
+				d, cause = limit, fmt.Errorf("%w after %s", ErrTimeout, limit)
+			}
 			ctx, cancel := context.WithTimeoutCause(outer, d, cause)
 			defer cancel()
 			msg.SetContext(ctx)

@@ -15,6 +15,10 @@ type Origin struct {
 	Key []byte
 	// Time is the record's timestamp: when it was sent, not when the event happened.
 	Time time.Time
+	// RebalanceTimeout is how long the consumer group waits, when its partitions are shared out anew, for
+	// a member that is still busy with a message; after that the member is out. Zero: there is no group,
+	// or the subscriber does not say.
+	RebalanceTimeout time.Duration
 }
 
 type originKey struct{}

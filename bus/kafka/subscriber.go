@@ -48,6 +48,12 @@ func (c SubscriberConfig) Validate() error {
 // [delivery.KeyMetadata] (absent for a null key), and in its context where it came from
 // ([delivery.OriginFrom], and what watermill-kafka puts there). The error lists every mistake and wraps
 // [ErrConfig].
+//
+// The message's context ends when the consumer group shares its partitions out anew, so that a handler
+// whose partition is taken away stops, and the member rejoins in time: whoever has the partition then
+// gets the message again. (With sarama's cooperative strategy the context goes on until the group would
+// throw the member out.) A message that was nacked waits NackResendSleep, and no longer than its
+// partition is ours.
 func NewSubscriber(config SubscriberConfig, logger watermill.LoggerAdapter) (message.Subscriber, error) {
 	if err := config.Validate(); err != nil {
 		return nil, err
@@ -59,18 +65,23 @@ func NewSubscriber(config SubscriberConfig, logger watermill.LoggerAdapter) (mes
 	if config.Sarama != nil {
 		config.Sarama(settings)
 	}
-	inner, err := watermillkafka.NewSubscriber(watermillkafka.SubscriberConfig{
-		Brokers:               config.Config.Brokers,
-		Unmarshaler:           unmarshaler{},
-		OverwriteSaramaConfig: settings,
-		ConsumerGroup:         config.ConsumerGroup,
-		NackResendSleep:       cmp.Or(config.NackResendSleep, time.Second),
-		ReconnectRetrySleep:   cmp.Or(config.ReconnectRetrySleep, time.Second),
-	}, logger)
-	if err != nil {
-		return nil, err
+	s := &subscriber{
+		settings: watermillkafka.SubscriberConfig{
+			Brokers:               config.Config.Brokers,
+			Unmarshaler:           unmarshaler{},
+			OverwriteSaramaConfig: settings,
+			ConsumerGroup:         config.ConsumerGroup,
+			NackResendSleep:       watermillkafka.NoSleep, // subscription waits, and can be interrupted
+			ReconnectRetrySleep:   cmp.Or(config.ReconnectRetrySleep, time.Second),
+		},
+		logger:  logger,
+		resend:  cmp.Or(config.NackResendSleep, time.Second),
+		closing: make(chan struct{}),
 	}
-	return &subscriber{inner: inner, closing: make(chan struct{})}, nil
+	if config.ConsumerGroup != "" {
+		s.rebalance = settings.Consumer.Group.Rebalance.Timeout
+	}
+	return s, nil
 }
 
 // unmarshaler adds the record key to what watermill-kafka's unmarshaler gives back.
@@ -86,49 +97,67 @@ func (u unmarshaler) Unmarshal(record *sarama.ConsumerMessage) (*message.Message
 	return msg, err
 }
 
-// subscriber puts the origin of each message into its context, which watermill-kafka sets after it was
-// unmarshalled.
+// subscriber makes a watermill-kafka subscriber for each subscription, so that each has one member of the
+// group, whose session is known.
 type subscriber struct {
-	inner   *watermillkafka.Subscriber
-	once    sync.Once
+	settings  watermillkafka.SubscriberConfig
+	logger    watermill.LoggerAdapter
+	resend    time.Duration
+	rebalance time.Duration
+
 	closing chan struct{}
 	running sync.WaitGroup
+
+	mu     sync.Mutex
+	closed bool
+	inner  []*watermillkafka.Subscriber
 }
+
+var errSubscriberClosed = errors.New("kafka: the subscriber is closed")
 
 // Subscribe is message.Subscriber's.
 func (s *subscriber) Subscribe(ctx context.Context, topic string) (<-chan *message.Message, error) {
-	messages, err := s.inner.Subscribe(ctx, topic)
+	settings, session := s.settings, new(session)
+	if settings.ConsumerGroup != "" {
+		settings.Tracer = session
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil, errSubscriberClosed
+	}
+	inner, err := watermillkafka.NewSubscriber(settings, s.logger)
 	if err != nil {
 		return nil, err
 	}
-	out := make(chan *message.Message)
-	s.running.Go(func() {
-		defer close(out)
-		for msg := range messages {
-			msg.SetContext(delivery.WithOrigin(msg.Context(), origin(msg.Context(), topic)))
-			select {
-			case out <- msg:
-			case <-msg.Context().Done():
-			case <-s.closing:
-			}
-		}
-	})
-	return out, nil
-}
-
-func origin(ctx context.Context, topic string) delivery.Origin {
-	origin := delivery.Origin{Topic: topic}
-	origin.Partition, _ = watermillkafka.MessagePartitionFromCtx(ctx)
-	origin.Offset, _ = watermillkafka.MessagePartitionOffsetFromCtx(ctx)
-	origin.Key, _ = watermillkafka.MessageKeyFromCtx(ctx)
-	origin.Time, _ = watermillkafka.MessageTimestampFromCtx(ctx)
-	return origin
+	messages, err := inner.Subscribe(ctx, topic)
+	if err != nil {
+		return nil, errors.Join(err, inner.Close())
+	}
+	s.inner = append(s.inner, inner)
+	sub := &subscription{
+		subscriber: s, topic: topic, session: session,
+		out: make(chan *message.Message), held: map[int32]*held{},
+	}
+	s.running.Go(func() { sub.forward(messages) })
+	return sub.out, nil
 }
 
 // Close is message.Subscriber's.
 func (s *subscriber) Close() error {
-	s.once.Do(func() { close(s.closing) })
-	err := s.inner.Close()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil
+	}
+	s.closed = true
+	close(s.closing)
+	var closed sync.WaitGroup
+	errs := make([]error, len(s.inner))
+	for i, inner := range s.inner {
+		closed.Go(func() { errs[i] = inner.Close() })
+	}
+	closed.Wait()
 	s.running.Wait()
-	return err
+	return errors.Join(errs...)
 }
