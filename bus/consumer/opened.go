@@ -76,3 +76,13 @@ func MetaFrom(msg *message.Message) (Meta, error) {
 	ctx, letter := open(msg)
 	return metaOf(ctx, letter.envelope, msg), letter.err
 }
+
+// Open decodes the message's envelope, once however often it is called, and gives the message a context
+// under which events continue its chain, as [Correlation] does. It is for handlers that are not this
+// package's own, as those of Watermill's CQRS component. The error is envelopes.ErrInvalid when the message
+// is no event.
+func Open(msg *message.Message) (envelopes.Envelope, error) {
+	ctx, letter := open(msg)
+	msg.SetContext(ctx)
+	return letter.envelope, letter.err
+}

@@ -36,7 +36,7 @@ var kafkaClients = []string{
 var databases = []string{"github.com/lib/pq/...", "github.com/ThreeDotsLabs/watermill-sql/..."}
 
 // above are the rooms that stand on bus.
-var above = rooms("decorators/...", "bus/consumer/...", "bus/connect/...", "forwarder/...", "cmd/...", "examples/...")
+var above = rooms("decorators/...", "bus/consumer/...", "bus/cqrs/...", "bus/connect/...", "forwarder/...", "cmd/...", "examples/...")
 
 var rules = []archtest.Rule{
 	{
@@ -76,6 +76,10 @@ var rules = []archtest.Rule{
 	{
 		Why:  "handling events needs no forwarder, and no broker's client",
 		Room: rooms("bus/consumer/..."), Never: append(rooms("bus/kafka/...", "forwarder/...", "bus/connect/...", "decorators/..."), kafkaClients...),
+	},
+	{
+		Why:  "Watermill's CQRS component stands on publishing and handling, over any publisher and subscriber",
+		Room: rooms("bus/cqrs/..."), Never: append(rooms("bus/kafka/...", "forwarder/...", "bus/connect/...", "decorators/..."), kafkaClients...),
 	},
 	{
 		Why:  "decorators only publish",
