@@ -1,11 +1,14 @@
 // Package bustest is for the tests of services built on Tailrace: a recorder with assertions for tests
 // that need no server, and a real Postgres and Kafka, with nothing to set up, for those that do.
 //
-// # Recorder
+// # Events
 //
-// A [Recorder] is a Watermill publisher for a bus.Config. [RequireDomain], [RequireAudit],
-// [RequireNotification], [RequireCustom] and [RequireNothing] say what must have been published; when it
-// was not, the test fails with a list of what was.
+// A [Recorder] is a Watermill publisher for a bus.Config; [OutboxOf] shows what waits in an outbox table.
+// Of either, [RequireEvent], [RequireDomain], [RequireAudit], [RequireNotification] and [RequireCustom]
+// say what must have been published, [Require] and [RequireOne] in which fields, [RequireCount],
+// [RequireInOrder], [RequireExactly] and [RequireNothing] how often and in which order. When it was not,
+// the test fails with what was published instead, field by field. [WithFaults] makes any publisher fail.
+// docs/testing.md shows it all.
 //
 // # Postgres
 //

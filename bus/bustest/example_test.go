@@ -3,11 +3,13 @@ package bustest_test
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"testing"
 	"time"
 
 	"github.com/IBM/sarama"
+	"github.com/ThreeDotsLabs/watermill/message"
 
 	"github.com/tailrace-go/tailrace/bus"
 	"github.com/tailrace-go/tailrace/bus/bustest"
@@ -45,6 +47,52 @@ func ExampleRequireDomain() { //nolint:testableexamples // It needs a test's t.
 	})
 	data, _ := envelopes.DataAs[struct{ Email string }](event)
 	fmt.Println(data.Email)
+}
+
+// What the expectation leaves out may be anything.
+func ExampleRequire() { //nolint:testableexamples // It needs a test's t.
+	rec := bustest.NewRecorder()
+	// … the code under test publishes to a bus over rec …
+	bustest.Require(t, rec, envelopes.Audit{ResourceID: "u-1", NewState: map[string]any{"active": true}})
+}
+
+// With a definition, the data comes back with its type.
+func ExampleRequireEvent() { //nolint:testableexamples // It needs a test's t.
+	rec := bustest.NewRecorder()
+	// … the code under test publishes to a bus over rec …
+	data := bustest.RequireEvent(t, rec, userCreated, "u-1")
+	fmt.Println(data.Name)
+}
+
+func ExampleRequireExactly() { //nolint:testableexamples // It needs a test's t.
+	rec := bustest.NewRecorder()
+	// … the code under test publishes to a bus over rec …
+	bustest.RequireExactly(t, rec,
+		bustest.Like(userCreated.New("u-1", user{Name: "ada"})).On("user-service.user.user_created"),
+		bustest.Like(envelopes.Audit{ResourceID: "u-1"}).Keyed("u-1"))
+}
+
+// After a rollback there is nothing in the outbox.
+func ExampleOutboxOf() { //nolint:testableexamples // It needs a test's t.
+	db, _ := bustest.Postgres(t)
+	// … the code under test publishes in a transaction of db, and fails …
+	bustest.RequireNothing(t, bustest.OutboxOf(t, db))
+}
+
+// The first call fails; the second one arrives, but its caller is told otherwise.
+func ExampleWithFaults() {
+	rec := bustest.NewRecorder()
+	publisher := bustest.WithFaults(rec,
+		bustest.Nth(1, bustest.FailWith(errors.New("broker away"))),
+		bustest.Nth(1, bustest.LoseAnswer(errors.New("no answer"))))
+	for range 3 {
+		err := publisher.Publish("orders", message.NewMessage("1", nil))
+		fmt.Println(err, len(rec.Events()))
+	}
+	// Output:
+	// broker away 0
+	// no answer 1
+	// <nil> 2
 }
 
 func ExampleRequireNothing() { //nolint:testableexamples // It needs a test's t.

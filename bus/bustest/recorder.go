@@ -25,7 +25,7 @@ type Recorder struct {
 	closed bool
 }
 
-// Published is one message a Recorder was given.
+// Published is one message a Recorder was given, or one that waits in an outbox.
 type Published struct {
 	Topic string
 	// Message is a copy: what the publisher does to its message later does not show.
@@ -33,6 +33,11 @@ type Published struct {
 	// Envelope is the payload decoded. When it is no envelope, Err says why.
 	Envelope envelopes.Envelope
 	Err      error
+}
+
+func published(topic string, msg *message.Message) Published {
+	envelope, err := envelopes.Decode(msg.Payload)
+	return Published{Topic: topic, Message: msg, Envelope: envelope, Err: err}
 }
 
 // Key returns the record key, and whether there is one.
@@ -88,9 +93,7 @@ func (r *Recorder) Publish(topic string, messages ...*message.Message) error {
 		return r.fail
 	}
 	for _, msg := range messages {
-		envelope, err := envelopes.Decode(msg.Payload)
-		published := Published{Topic: topic, Message: msg.Copy(), Envelope: envelope, Err: err}
-		r.events = append(r.events, published)
+		r.events = append(r.events, published(topic, msg.Copy()))
 	}
 	return nil
 }

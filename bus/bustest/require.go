@@ -8,123 +8,168 @@ import (
 	"github.com/tailrace-go/tailrace/envelopes"
 )
 
-// RequireDomain requires that exactly one domain event of that aggregate type and event type was
-// published for which every condition holds, and returns it. The names are compared as the envelope has
-// them, in the caller's case.
-func RequireDomain(t testing.TB, rec *Recorder, aggregateType, eventType string, conditions ...func(envelopes.Domain) bool) envelopes.Domain {
+// Source is where events are looked for: a [Recorder], or what waits in an outbox, [OutboxOf].
+type Source interface {
+	// Events returns the events in the order in which they were published.
+	Events() []Published
+}
+
+// Require requires that exactly one event like want was published (see [Like]) for which every condition
+// holds, and returns it.
+func Require[E envelopes.Event](t testing.TB, from Source, want E, conditions ...func(E) bool) E {
 	t.Helper()
-	want := fmt.Sprintf("domain event %s of aggregate type %s", eventType, aggregateType)
-	return require1(t, rec, want, conditions, func(p Published) (event envelopes.Domain, ok bool) {
-		if p.Envelope.Kind() != envelopes.KindDomain || p.Envelope.EventType != eventType {
-			return event, false
+	found := one(t, from, Like(want).String(), func(p Published) []string {
+		wrong := Like(want).judge(p)
+		if wrong != nil {
+			return wrong
 		}
-		event, err := p.Envelope.Domain()
-		return event, err == nil && event.AggregateType == aggregateType
+		event, _ := as(want, p)
+		return unmet(p, event.(E), conditions)
 	})
+	event, _ := as(want, found)
+	return event.(E)
 }
 
-// RequireAudit requires that exactly one audit event of that type was published for which every
-// condition holds, and returns it.
-func RequireAudit(t testing.TB, rec *Recorder, eventType envelopes.AuditType, conditions ...func(envelopes.Audit) bool) envelopes.Audit {
+// RequireOne requires that exactly one event was published as expected, and returns it.
+func RequireOne(t testing.TB, from Source, want Expectation) Published {
 	t.Helper()
-	want := fmt.Sprintf("audit event %s", eventType)
-	return require1(t, rec, want, conditions, func(p Published) (event envelopes.Audit, ok bool) {
-		if p.Envelope.Kind() != envelopes.KindAudit {
-			return event, false
-		}
-		event, err := p.Envelope.Audit()
-		return event, err == nil && event.EventType == eventType
-	})
+	return one(t, from, want.String(), want.judge)
 }
 
-// RequireNotification requires that exactly one notification of that type was published for which every
-// condition holds, and returns it.
-func RequireNotification(t testing.TB, rec *Recorder, eventType envelopes.NotificationType, conditions ...func(envelopes.Notification) bool) envelopes.Notification {
+// RequireCount requires that exactly n events were published as expected, and returns them in order.
+func RequireCount(t testing.TB, from Source, n int, want Expectation) []Published {
 	t.Helper()
-	want := fmt.Sprintf("notification %s", eventType)
-	return require1(t, rec, want, conditions, func(p Published) (event envelopes.Notification, ok bool) {
-		if p.Envelope.Kind() != envelopes.KindNotification {
-			return event, false
-		}
-		event, err := p.Envelope.Notification()
-		return event, err == nil && event.EventType == eventType
-	})
-}
-
-// RequireCustom requires that exactly one custom event of that type was published for which every
-// condition holds, and returns it, with the topic (prefix included) and key it was published with.
-// Its Payload is a json.RawMessage.
-func RequireCustom(t testing.TB, rec *Recorder, eventType string, conditions ...func(envelopes.Custom) bool) envelopes.Custom {
-	t.Helper()
-	want := fmt.Sprintf("custom event %s", eventType)
-	return require1(t, rec, want, conditions, func(p Published) (event envelopes.Custom, ok bool) {
-		if p.Envelope.Kind() != envelopes.KindCustom || p.Envelope.EventType != eventType {
-			return event, false
-		}
-		event = p.Envelope.Custom()
-		event.Topic = p.Topic
-		event.Key, _ = p.Key()
-		return event, true
-	})
-}
-
-// RequireNothing requires that nothing was published.
-func RequireNothing(t testing.TB, rec *Recorder) {
-	t.Helper()
-	if events := rec.Events(); len(events) > 0 {
-		t.Fatalf("bustest: nothing should have been published, but was:%s", list(events))
-	}
-}
-
-// require1 returns the one event that match accepts and every condition holds for.
-func require1[T any](t testing.TB, rec *Recorder, want string, conditions []func(T) bool, match func(Published) (T, bool)) (found T) {
-	t.Helper()
-	events := rec.Events()
-	var candidates, hits int
-	for _, published := range events {
-		if published.Err != nil {
-			continue
-		}
-		event, ok := match(published)
-		if !ok {
-			continue
-		}
-		candidates++
-		if holds(event, conditions) {
-			hits++
-			found = event
+	var found []Published
+	verdicts := judged(from.Events(), want.judge)
+	for _, verdict := range verdicts {
+		if verdict.wrong == nil {
+			found = append(found, verdict.Published)
 		}
 	}
-	switch {
-	case hits == 1:
-		return found
-	case hits > 1:
-		t.Fatalf("bustest: exactly one %s was expected, but there are %d; published:%s", want, hits, list(events))
-	case candidates > 0:
-		t.Fatalf("bustest: one %s was expected that meets the conditions; of %d published, none does; published:%s",
-			want, candidates, list(events))
-	case len(events) == 0:
-		t.Fatalf("bustest: one %s was expected, but nothing was published", want)
-	default:
-		t.Fatalf("bustest: one %s was expected, but there is none; published:%s", want, list(events))
+	if len(found) != n {
+		t.Fatalf("bustest: %d of %s were expected, but there are %d%s", n, want, len(found), list(verdicts))
 	}
 	return found
 }
 
-func holds[T any](event T, conditions []func(T) bool) bool {
-	for _, condition := range conditions {
-		if !condition(event) {
-			return false
+// RequireInOrder requires that events were published as expected, in that order; there may be others
+// before, between and behind them.
+func RequireInOrder(t testing.TB, from Source, wants ...Expectation) {
+	t.Helper()
+	events := from.Events()
+	next := 0
+	for i, want := range wants {
+		start := next
+		for next < len(events) && want.judge(events[next]) != nil {
+			next++
 		}
+		if next == len(events) {
+			t.Fatalf("bustest: in order, number %d of %d expected (%s) is not among those from the %d. on%s",
+				i+1, len(wants), want, start+1, list(judged(events, want.judge)))
+		}
+		next++
 	}
-	return true
 }
 
-// list writes one line an event.
-func list(events []Published) string {
-	var lines strings.Builder
+// RequireExactly requires that those events were published, in that order, and no others.
+func RequireExactly(t testing.TB, from Source, wants ...Expectation) {
+	t.Helper()
+	events := from.Events()
+	verdicts := make([]verdict, len(events))
 	for i, event := range events {
-		fmt.Fprintf(&lines, "\n  %d. %s", i+1, event)
+		verdicts[i] = verdict{Published: event, wrong: []string{"not expected"}}
+		if i < len(wants) {
+			if verdicts[i].wrong = wants[i].judge(event); verdicts[i].wrong != nil {
+				verdicts[i].wrong = append([]string{"expected: " + wants[i].String()}, verdicts[i].wrong...)
+			}
+		}
+	}
+	for i, verdict := range verdicts {
+		if verdict.wrong != nil {
+			t.Fatalf("bustest: exactly %d events were expected, but number %d is another%s", len(wants), i+1, list(verdicts))
+		}
+	}
+	if len(events) < len(wants) {
+		t.Fatalf("bustest: exactly %d events were expected, but number %d (%s) is not there%s", len(wants), len(events)+1, wants[len(events)], list(verdicts))
+	}
+}
+
+// RequireNone requires that nothing like it was published.
+func RequireNone(t testing.TB, from Source, unwanted Expectation) {
+	t.Helper()
+	RequireCount(t, from, 0, unwanted)
+}
+
+// RequireNothing requires that nothing was published.
+func RequireNothing(t testing.TB, from Source) {
+	t.Helper()
+	if events := from.Events(); len(events) > 0 {
+		t.Fatalf("bustest: nothing should have been published%s", list(judged(events, func(Published) []string { return nil })))
+	}
+}
+
+// verdict is an event and what is wrong with it.
+type verdict struct {
+	Published
+
+	wrong []string
+}
+
+func judged(events []Published, judge func(Published) []string) []verdict {
+	verdicts := make([]verdict, len(events))
+	for i, event := range events {
+		verdicts[i] = verdict{event, judge(event)}
+	}
+	return verdicts
+}
+
+// one returns the one event with which nothing is wrong.
+func one(t testing.TB, from Source, want string, judge func(Published) []string) (found Published) {
+	t.Helper()
+	verdicts := judged(from.Events(), judge)
+	hits := 0
+	for _, verdict := range verdicts {
+		if verdict.wrong == nil {
+			hits++
+			found = verdict.Published
+		}
+	}
+	switch hits {
+	case 0:
+		t.Fatalf("bustest: one %s was expected, but there is none%s", want, list(verdicts))
+	case 1:
+	default:
+		t.Fatalf("bustest: exactly one %s was expected, but there are %d%s", want, hits, list(verdicts))
+	}
+	return found
+}
+
+// unmet says which condition does not hold, with the event in full.
+func unmet[T any](p Published, event T, conditions []func(T) bool) []string {
+	for i, condition := range conditions {
+		if !condition(event) {
+			which := "the condition does not hold"
+			if len(conditions) > 1 {
+				which = fmt.Sprintf("condition %d of %d does not hold", i+1, len(conditions))
+			}
+			return []string{which + ": " + string(p.Message.Payload)}
+		}
+	}
+	return nil
+}
+
+// list writes one line an event, and below it one line a difference.
+func list(verdicts []verdict) string {
+	if len(verdicts) == 0 {
+		return "; nothing was published"
+	}
+	var lines strings.Builder
+	lines.WriteString("; published:")
+	for i, verdict := range verdicts {
+		fmt.Fprintf(&lines, "\n  %d. %s", i+1, verdict.Published)
+		for _, line := range verdict.wrong {
+			fmt.Fprintf(&lines, "\n       %s", line)
+		}
 	}
 	return lines.String()
 }
