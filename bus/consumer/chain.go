@@ -7,6 +7,8 @@ import (
 
 	"github.com/ThreeDotsLabs/watermill"
 	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 )
 
 // Config is the configuration of the whole chain. Only DeadLetter.Publisher must be set.
@@ -22,6 +24,12 @@ type Config struct {
 	// and its dead letter together take less: a configuration that could take longer is a fault, and where
 	// a subscriber says that its group waits less (bus/kafka's does), everything is shortened to fit.
 	RebalanceTimeout time.Duration
+	// Tracer provides the tracer of a span for each delivery (see [Tracing]); nil is OpenTelemetry's global
+	// one. NoTracing makes no spans; traces are continued all the same.
+	Tracer    trace.TracerProvider
+	NoTracing bool
+	// Metrics, if set, gets the chain's metrics (see [Metrics]).
+	Metrics prometheus.Registerer
 	// Logger is the logger of those parts that have none of their own; default the router's with
 	// [Plugin], none with [Chain].
 	Logger watermill.LoggerAdapter
@@ -37,8 +45,8 @@ func (c Config) Validate() error {
 //	router.AddPlugin(consumer.Plugin(consumer.Config{DeadLetter: consumer.DeadLetterConfig{Publisher: publisher}}))
 //
 // A faulty configuration is Router.Run's error. Middleware that was added to the router or to a handler
-// before Run stands outside the chain, where an error is final: what should see each attempt (metrics,
-// spans) goes around the handler itself, or after router.AddMiddleware with [Chain].
+// before Run stands outside the chain, where an error is final: what should see each attempt goes around
+// the handler itself, or after router.AddMiddleware with [Chain].
 func Plugin(config Config) message.RouterPlugin {
 	return func(router *message.Router) error {
 		if config.Logger == nil {
@@ -54,7 +62,7 @@ func Plugin(config Config) message.RouterPlugin {
 }
 
 // Chain returns the middlewares in the order in which Router.AddMiddleware wants them, outermost first:
-// [DeadLetter], [Correlation], [Retry], [Timeout], [Recoverer].
+// [Metrics] and [Tracing] as configured, [DeadLetter], [Correlation], [Retry], [Timeout], [Recoverer].
 func Chain(config Config) ([]message.HandlerMiddleware, error) {
 	if err := config.Validate(); err != nil {
 		return nil, fmt.Errorf("consumer: cannot build the chain: %w", err)
@@ -75,5 +83,20 @@ func Chain(config Config) ([]message.HandlerMiddleware, error) {
 	if err != nil {
 		return nil, err
 	}
-	return []message.HandlerMiddleware{deadLetter, Correlation, retry, Timeout(config.Timeout), Recoverer}, nil
+	var chain []message.HandlerMiddleware
+	if config.Metrics != nil {
+		metrics, err := Metrics(config.Metrics)
+		if err != nil {
+			return nil, err
+		}
+		chain = append(chain, metrics)
+	}
+	if !config.NoTracing {
+		chain = append(chain, Tracing(config.Tracer))
+	}
+	chain = append(chain, deadLetter, Correlation, retry)
+	if !config.NoTracing {
+		chain = append(chain, failedAttempts)
+	}
+	return append(chain, Timeout(config.Timeout), Recoverer), nil
 }

@@ -5,11 +5,11 @@ import (
 	"context"
 
 	"github.com/ThreeDotsLabs/watermill/message"
-	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/tailrace-go/tailrace/bus"
 	"github.com/tailrace-go/tailrace/envelopes"
+	"github.com/tailrace-go/tailrace/internal/telemetry"
 )
 
 // Correlation continues the message's chain: what the handler publishes through a Bus with the message's
@@ -23,6 +23,7 @@ import (
 // Watermill's own CorrelationID serves returned messages only, and never starts a chain.
 func Correlation(next message.HandlerFunc) message.HandlerFunc {
 	return func(msg *message.Message) ([]*message.Message, error) {
+		grow()
 		outer := msg.Context()
 		ctx, letter := open(msg)
 		msg.SetContext(ctx)
@@ -78,9 +79,7 @@ func inherit(ctx context.Context, event *envelopes.Metadata, msg *message.Messag
 // spanOf returns the span that published the message: the W3C traceparent header's, else the
 // envelope's, which has no flags; somebody recorded those ids, so the trace is taken for sampled.
 func spanOf(event *envelopes.Metadata, msg *message.Message) trace.SpanContext {
-	carrier := propagation.MapCarrier(msg.Metadata)
-	header := trace.SpanContextFromContext(propagation.TraceContext{}.Extract(context.Background(), carrier))
-	if header.IsValid() {
+	if header := telemetry.Extract(msg.Metadata); header.IsValid() {
 		return header
 	}
 	traceID, err := trace.TraceIDFromHex(event.TraceID)

@@ -49,6 +49,7 @@
 //
 // Outermost first, [Chain] is:
 //
+//   - [Metrics], if asked for, and [Tracing]: must see how the message ended;
 //   - [DeadLetter]: must see only what Retry gave up;
 //   - [Correlation]: decodes the envelope, once for all attempts;
 //   - [Retry]: repeats everything further in;

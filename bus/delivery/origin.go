@@ -13,6 +13,8 @@ type Origin struct {
 	Offset    int64
 	// Key is the record key; nil is a null key.
 	Key []byte
+	// Group is the consumer group it was read for, "" for none.
+	Group string
 	// Time is the record's timestamp: when it was sent, not when the event happened.
 	Time time.Time
 	// RebalanceTimeout is how long the consumer group waits, when its partitions are shared out anew, for

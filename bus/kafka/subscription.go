@@ -71,7 +71,7 @@ func (s *subscription) hold(inner context.Context) *held {
 	stop := context.AfterFunc(h.session, cancel)
 	h.release = func() { stop(); cancel() }
 	origin := origin(inner, s.topic)
-	origin.RebalanceTimeout = s.rebalance
+	origin.RebalanceTimeout, origin.Group = s.rebalance, s.settings.ConsumerGroup
 	h.ctx = delivery.WithOrigin(ctx, origin)
 	return h
 }
