@@ -54,6 +54,13 @@ func correlationID(event *envelopes.Metadata, msg *message.Message) string {
 	return cmp.Or(event.CorrelationID, msg.Metadata.Get(correlationHeader), eventID(event, msg))
 }
 
+// EventID returns the id by which the message's event is known, the same at each of its deliveries: the
+// envelope's, else the ce_id header, else the message's UUID; "" if it has none of them.
+func EventID(msg *message.Message) string {
+	_, letter := open(msg)
+	return eventID(&letter.envelope.Metadata, msg)
+}
+
 func eventID(event *envelopes.Metadata, msg *message.Message) string {
 	return cmp.Or(event.EventID, msg.Metadata.Get(envelopes.HeaderID), msg.UUID)
 }

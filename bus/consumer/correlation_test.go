@@ -102,3 +102,16 @@ func TestCorrelationOfReturnedMessages(t *testing.T) {
 	require.Equal(t, "e-1", produced[2].Metadata.Get("correlation_id"))
 	require.Empty(t, consumed.Metadata, "what was consumed stays as it was")
 }
+
+func TestEventIDIsTheEnvelopesThenTheHeadersThenTheMessages(t *testing.T) {
+	t.Parallel()
+	msg := wire(t, "domain")
+	envelope, err := envelopes.Decode(msg.Payload)
+	require.NoError(t, err)
+	msg.Metadata.Set(envelopes.HeaderID, "header")
+	require.Equal(t, envelope.Metadata.EventID, consumer.EventID(msg))
+	msg.Payload = []byte("junk")
+	require.Equal(t, "header", consumer.EventID(msg))
+	require.Equal(t, "uuid", consumer.EventID(message.NewMessage("uuid", nil)))
+	require.Empty(t, consumer.EventID(message.NewMessage("", nil)))
+}
