@@ -36,7 +36,7 @@ var kafkaClients = []string{
 var databases = []string{"github.com/lib/pq/...", "github.com/ThreeDotsLabs/watermill-sql/..."}
 
 // above are the rooms that stand on bus.
-var above = rooms("decorators/...", "bus/consumer/...", "bus/cqrs/...", "bus/connect/...", "forwarder/...", "cmd/...", "examples/...")
+var above = rooms("decorators/...", "bus/consumer/...", "bus/cqrs/...", "bus/inbox/...", "bus/connect/...", "forwarder/...", "cmd/...", "examples/...")
 
 var rules = []archtest.Rule{
 	{
