@@ -34,8 +34,8 @@ func (x *Inbox) Once(consumer string, handle message.NoPublishHandlerFunc) messa
 // bus.Publish… publishes in it, bus.SQLTxFrom returns it for the handler's own SQL. The transaction marks
 // the event as handled by the consumer before the handler runs; it is committed when the handler has
 // returned nil, and then the message may be acked. When the event is marked already, the handler is not
-// called and the message may be acked: the chain's metrics and spans tell it as consumer.Duplicate. While another delivery of the event is being handled, it waits for
-// that to end, and goes on if that failed.
+// called and the message may be acked: the chain's metrics and spans tell it as consumer.Duplicate. While
+// another delivery of the event is being handled, it waits for that to end, and goes on if that failed.
 //
 // The consumer's name says for whom the event is handled: give each handler a name of its own, and keep
 // it. The event is known by consumer.EventID.
