@@ -10,6 +10,7 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 
 	"github.com/tailrace-go/tailrace/envelopes"
+	"github.com/tailrace-go/tailrace/internal/telemetry"
 	"github.com/tailrace-go/tailrace/topics"
 )
 
@@ -22,7 +23,11 @@ type Bus struct {
 }
 
 // core is shared by a Bus and its derived copies; its address is the Bus's identity in a context.
-type core struct{ Config }
+type core struct {
+	Config
+	spans   *telemetry.Spans // nil makes none
+	metrics *metrics         // nil counts nothing
+}
 
 // Service returns the name of the publishing service.
 func (b *Bus) Service() string { return b.core.Service }
@@ -66,11 +71,8 @@ func (b *Bus) PublishAll(ctx context.Context, events ...envelopes.Event) ([]stri
 	if len(events) == 0 {
 		return nil, nil
 	}
-	work, err := b.prepare(ctx, events)
-	if err != nil {
-		return nil, err
-	}
-	if err := b.send(ctx, work); err != nil {
+	work := &work{events: events}
+	if err := b.publish(ctx, work, (*Bus).send); err != nil {
 		return nil, err
 	}
 	ids := make([]string, len(work.messages))
@@ -93,71 +95,110 @@ func (b *Bus) Republish(ctx context.Context, events ...envelopes.Event) (int, er
 	if err := errors.Join(faults...); err != nil || len(events) == 0 {
 		return 0, err
 	}
-	work, err := b.prepare(ctx, events)
-	if err != nil {
-		return 0, err
-	}
 	if b.core.Outbox == nil {
-		return len(events), b.send(ctx, work)
+		return len(events), b.publish(ctx, &work{events: events}, (*Bus).send)
 	}
-	written, err := b.core.Outbox.Republish(ctx, work.tx, work.topics, work.messages)
-	if err != nil {
-		return 0, explain(ctx, err)
-	}
-	b.written(ctx, work)
-	return int(written), nil
+	var written int64
+	err := b.publish(ctx, &work{events: events}, func(b *Bus, ctx context.Context, w *work) (err error) {
+		if written, err = b.core.Outbox.Republish(w.ctx, w.tx, w.topics, w.messages); err != nil {
+			return explain(ctx, err)
+		}
+		b.written(ctx, w)
+		return nil
+	})
+	return int(written), err
 }
 
 func (b *Bus) publishOne(ctx context.Context, event envelopes.Event) (string, error) {
-	work, err := b.prepare(ctx, []envelopes.Event{event})
-	if err != nil {
+	w := &work{}
+	w.one.event[0] = event
+	w.events = w.one.event[:]
+	if err := b.publish(ctx, w, (*Bus).send); err != nil {
 		return "", err
 	}
-	if err := b.send(ctx, work); err != nil {
-		return "", err
-	}
-	return work.messages[0].UUID, nil
+	return w.messages[0].UUID, nil
 }
 
-// work is events that are ready to be sent.
+// publish is the way of all publishing methods: it prepares the events, sends them, and tells of both.
+func (b *Bus) publish(ctx context.Context, w *work, send func(*Bus, context.Context, *work) error) error {
+	began := b.core.metrics.now()
+	w.ctx = ctx
+	err := b.prepare(ctx, w)
+	if err == nil {
+		err = send(b, ctx, w)
+	}
+	w.end(err)
+	b.core.metrics.published(b, w, err, began)
+	return err
+}
+
+// work is the events of one call, on their way.
 type work struct {
+	// ctx is what they are sent under: the caller's, or that of the span if they are one event.
+	ctx      context.Context
 	tx       Tx
-	topics   []string
+	events   []envelopes.Event
+	topics   []string // "" of an event whose topic is not known
 	messages []*message.Message
+	origins  []origin // nil when no spans are made
+	// unsent are the topics that a direct call with several did not reach.
+	unsent []string
+
+	// one is the room for the usual call.
+	one struct {
+		event   [1]envelopes.Event
+		topic   [1]string
+		message [1]*message.Message
+	}
 }
 
-func (b *Bus) prepare(ctx context.Context, events []envelopes.Event) (*work, error) {
+// room makes the slices.
+func (w *work) room(spans bool) {
+	n := len(w.events)
+	if n == 1 {
+		w.topics, w.messages = w.one.topic[:], w.one.message[:]
+	} else {
+		w.topics, w.messages = make([]string, n), make([]*message.Message, n)
+	}
+	if spans {
+		w.origins = make([]origin, n)
+	}
+}
+
+func (b *Bus) prepare(ctx context.Context, w *work) (err error) {
 	if err := ctx.Err(); err != nil {
-		return nil, fmt.Errorf("bus: nothing was published: %w", err)
+		return fmt.Errorf("bus: nothing was published: %w", err)
 	}
-	tx, err := b.transaction(ctx)
-	if err != nil {
-		return nil, err
+	if w.tx, err = b.transaction(ctx); err != nil {
+		return err
 	}
-	w := &work{tx: tx, topics: make([]string, len(events)), messages: make([]*message.Message, len(events))}
-	completer := b.core.completer(ctx)
+	w.room(b.core.spans != nil)
+	completer := b.core.completer(ctx, len(w.events))
 	var faults []error
-	for i, event := range events {
-		topic, msg, err := completer.message(event)
+	for i, event := range w.events {
+		topic, msg, origin, err := completer.message(event)
+		w.topics[i], w.messages[i] = topic, msg
+		if w.origins != nil {
+			w.origins[i] = origin
+		}
 		if err != nil {
-			if len(events) > 1 {
-				err = fmt.Errorf("bus: event %d of %d: %w", i+1, len(events), err)
+			if len(w.events) > 1 {
+				err = fmt.Errorf("bus: event %d of %d: %w", i+1, len(w.events), err)
 			}
 			faults = append(faults, err)
-			continue
 		}
-		w.topics[i], w.messages[i] = topic, msg
 	}
-	if len(faults) == 0 && len(events) > 1 {
+	if len(faults) == 0 && len(w.events) > 1 {
 		faults = twins(w)
 	}
 	switch len(faults) {
 	case 0:
-		return w, nil
+		w.created(b.core.Outbox != nil)
+		return nil
 	case 1:
-		return nil, faults[0]
+		return faults[0]
 	}
-	return nil, errors.Join(faults...)
+	return errors.Join(faults...)
 }
 
 // twins finds events of one call that have the same id and topic, which the outbox could not tell apart.
@@ -180,7 +221,7 @@ func (b *Bus) send(ctx context.Context, w *work) error {
 	if b.core.Outbox == nil {
 		return b.sendDirectly(ctx, w)
 	}
-	if err := b.core.Outbox.Write(ctx, w.tx, w.topics, w.messages); err != nil {
+	if err := b.core.Outbox.Write(w.ctx, w.tx, w.topics, w.messages); err != nil {
 		return explain(ctx, err)
 	}
 	b.written(ctx, w)
@@ -197,7 +238,9 @@ func (b *Bus) written(ctx context.Context, w *work) {
 
 func (b *Bus) sendDirectly(ctx context.Context, w *work) error {
 	if len(w.messages) == 1 {
-		if err := b.core.Publisher.Publish(w.topics[0], w.messages[0]); err != nil {
+		end := b.sending(ctx, w, w.topics[0], w.messages)
+		err := b.core.Publisher.Publish(w.topics[0], w.messages...)
+		if end(err); err != nil {
 			return fmt.Errorf("bus: publish to %s: %w", w.topics[0], err)
 		}
 		b.log(ctx, "event published", w)
@@ -211,7 +254,10 @@ func (b *Bus) sendDirectly(ctx context.Context, w *work) error {
 		groups[topic] = append(groups[topic], w.messages[i])
 	}
 	for i, topic := range order {
-		if err := b.core.Publisher.Publish(topic, groups[topic]...); err != nil {
+		end := b.sending(ctx, w, topic, groups[topic])
+		err := b.core.Publisher.Publish(topic, groups[topic]...)
+		if end(err); err != nil {
+			w.unsent = order[i:]
 			return fmt.Errorf("bus: publish %d events to %s (%d of %d topics were done before): %w", len(groups[topic]), topic, i, len(order), err)
 		}
 	}

@@ -10,8 +10,11 @@ import (
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/tailrace-go/tailrace/bus/outbox"
+	"github.com/tailrace-go/tailrace/internal/telemetry"
 	"github.com/tailrace-go/tailrace/topics"
 )
 
@@ -43,8 +46,14 @@ type Config struct {
 	// each event written on its own, to wake a forwarder in this process. It must not block.
 	OnCommit func()
 
-	// NoTracing leaves the context's OpenTelemetry span out of the events.
+	// Tracer makes the spans of publishing; see the package's section on tracing. Default: OpenTelemetry's
+	// global provider. With noop.NewTracerProvider() no spans are made, and the events have the caller's.
+	Tracer trace.TracerProvider
+	// NoTracing makes no spans and leaves the context's OpenTelemetry span out of the events.
 	NoTracing bool
+	// Metrics, if set, gets the Bus's metrics; see the package's section on them. Several Buses on one
+	// Registerer count together. Default: none.
+	Metrics prometheus.Registerer
 	// Clock tells the time of events that have none. Default: time.Now.
 	Clock func() time.Time
 	// Logger gets one line at debug level a publish, without payloads. Default: none.
@@ -104,12 +113,22 @@ func New(config Config) (*Bus, error) {
 	if len(faults) > 0 {
 		return nil, errors.Join(faults...)
 	}
-	config.Version = cmp.Or(config.Version, DefaultVersion)
+	c := &core{Config: config}
+	if !config.NoTracing {
+		c.spans = telemetry.NewSpans(config.Tracer, scope)
+	}
+	if config.Metrics != nil {
+		var err error
+		if c.metrics, err = newMetrics(config.Metrics); err != nil {
+			return nil, fmt.Errorf("%w: Metrics: %w", ErrConfig, err)
+		}
+	}
+	c.Version = cmp.Or(config.Version, DefaultVersion)
 	if config.Clock == nil {
-		config.Clock = time.Now
+		c.Clock = time.Now
 	}
 	if config.Logger == nil {
-		config.Logger = slog.New(slog.DiscardHandler)
+		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Bus{core: &core{config}}, nil
+	return &Bus{core: c}, nil
 }

@@ -12,15 +12,12 @@ import (
 
 	"github.com/tailrace-go/tailrace/bus/delivery"
 	"github.com/tailrace-go/tailrace/envelopes"
+	"github.com/tailrace-go/tailrace/internal/telemetry"
 )
 
-const (
-	// correlationID is the field that Watermill's middleware.CorrelationID reads, written out because that
-	// package brings a circuit breaker along.
-	correlationID = "correlation_id"
-	// traceParent is the W3C trace-context header.
-	traceParent = "traceparent"
-)
+// correlationID is the field that Watermill's middleware.CorrelationID reads, written out because that
+// package brings a circuit breaker along.
+const correlationID = "correlation_id"
 
 // completer turns the events of one call into messages.
 type completer struct {
@@ -28,46 +25,60 @@ type completer struct {
 	ctx     context.Context
 	now     time.Time
 	ambient Metadata
-	span    trace.SpanContext
+	span    trace.SpanContext // the caller's
+	// operation is what the span of an event is about.
+	operation telemetry.Operation
 }
 
-func (c *core) completer(ctx context.Context) *completer {
-	done := &completer{core: c, ctx: ctx, now: c.Clock(), ambient: MetadataFrom(ctx)}
+func (c *core) completer(ctx context.Context, events int) *completer {
+	done := &completer{core: c, ctx: ctx, now: c.Clock(), ambient: MetadataFrom(ctx), operation: telemetry.Create}
+	if events == 1 && c.Outbox == nil {
+		done.operation = telemetry.Send
+	}
 	if !c.NoTracing {
 		done.span = trace.SpanContextFromContext(ctx)
 	}
 	return done
 }
 
-// message completes the event and returns its topic and its message: the envelope as payload, the event id
-// as UUID, and as metadata the record key, the correlation id, the trace and the CloudEvents attributes.
-func (c *completer) message(event envelopes.Event) (string, *message.Message, error) {
+// message completes the event and returns its topic, its message and where that comes from: the envelope as
+// payload, the event id as UUID, and as metadata the record key, the correlation id, the trace and the
+// CloudEvents attributes. Topic and origin are there beside an error, as far as they were known.
+func (c *completer) message(event envelopes.Event) (string, *message.Message, origin, error) {
 	if event == nil {
-		return "", nil, fmt.Errorf("%w: bus: the event is nil", envelopes.ErrInvalid)
+		return "", nil, origin{}, fmt.Errorf("%w: bus: the event is nil", envelopes.ErrInvalid)
 	}
 	metadata := event.Meta()
 	c.complete(&metadata)
 	description := event.Describe()
 	topic, topicErr := c.topic(&description)
+	from := c.origin(&metadata, topic)
 	payload, err := envelopes.EncodeWith(&metadata, event)
 	if err := either(err, topicErr); err != nil {
-		return "", nil, err
+		return topic, nil, from, err
 	}
 
-	msg := message.NewMessageWithContext(c.ctx, metadata.EventID, payload)
+	msg := message.NewMessageWithContext(from.ctx, metadata.EventID, payload)
 	msg.Metadata = make(message.Metadata, 10)
-	if key := description.RecordKey(metadata.EventID); key != "" {
+	key := description.RecordKey(metadata.EventID)
+	if key != "" {
 		msg.Metadata[delivery.KeyMetadata] = key
 	}
 	if metadata.CorrelationID != "" {
 		// It often comes from a request's header, and must not fail the publish for a stray byte there.
 		msg.Metadata[correlationID] = envelopes.HeaderValue(metadata.CorrelationID)
 	}
-	if parent := metadata.TraceParent(c.traceFlags(&metadata)); parent != "" {
-		msg.Metadata[traceParent] = parent
+	if parent := metadata.TraceParent(c.traceFlags(&from, &metadata)); parent != "" {
+		msg.Metadata[telemetry.TraceParent] = parent
+	}
+	if state := from.context.TraceState(); !from.own && state.Len() > 0 {
+		msg.Metadata[telemetry.TraceState] = state.String()
 	}
 	envelopes.CloudEvents(msg.Metadata, &metadata, event)
-	return topic, msg, nil
+	if from.span != nil {
+		telemetry.Describe(from.span, metadata.EventID, key, metadata.CorrelationID)
+	}
+	return topic, msg, from, nil
 }
 
 func (c *completer) complete(m *envelopes.Metadata) {
@@ -80,19 +91,6 @@ func (c *completer) complete(m *envelopes.Metadata) {
 	m.ServiceName = cmp.Or(m.ServiceName, c.Service)
 	m.ServiceVersion = cmp.Or(m.ServiceVersion, c.Version)
 	c.ambient.complete(m)
-	// Ids of two different traces must not be mixed.
-	if m.TraceID == "" && m.SpanID == "" && c.span.IsValid() {
-		m.TraceID, m.SpanID = c.span.TraceID().String(), c.span.SpanID().String()
-	}
-}
-
-// traceFlags are those of the span if the event is in it. Ids that the caller set are of a span that
-// somebody records.
-func (c *completer) traceFlags(m *envelopes.Metadata) byte {
-	if c.span.IsValid() && m.TraceID == c.span.TraceID().String() {
-		return byte(c.span.TraceFlags())
-	}
-	return byte(trace.FlagsSampled)
 }
 
 func (c *core) topic(d *envelopes.Description) (string, error) {

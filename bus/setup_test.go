@@ -31,7 +31,10 @@ type recorder struct {
 	calls int
 	all   []sent
 	tx    []bus.Tx
+	ctx   []context.Context
 	fail  map[string]error
+	// refuse is what writing to the outbox fails with.
+	refuse error
 }
 
 func (r *recorder) Publish(topic string, msgs ...*message.Message) error {
@@ -49,13 +52,16 @@ func (r *recorder) Publish(topic string, msgs ...*message.Message) error {
 
 func (r *recorder) Close() error { return errors.New("a bus closes nothing") }
 
-func (r *recorder) Write(_ context.Context, tx bus.Tx, names []string, msgs []*message.Message) error {
+func (r *recorder) Write(ctx context.Context, tx bus.Tx, names []string, msgs []*message.Message) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.refuse != nil {
+		return r.refuse
+	}
 	for i, msg := range msgs {
 		r.all = append(r.all, sent{names[i], r.calls, msg})
 	}
-	r.tx = append(r.tx, tx)
+	r.tx, r.ctx = append(r.tx, tx), append(r.ctx, ctx)
 	r.calls++
 	return nil
 }

@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"github.com/caarlos0/env/v11"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/tailrace-go/tailrace/bus/kafka"
 	"github.com/tailrace-go/tailrace/topics"
@@ -54,13 +56,18 @@ type Config struct {
 	// OutboxTable is "table" or "schema.table".
 	OutboxTable string `env:"EVENT_OUTBOX_TABLE" envDefault:"event_outbox"`
 
-	// Tracing puts the trace and span id of the context into the events.
+	// Tracing makes the spans of publishing and puts their trace and span ids into the events; see package
+	// bus. Without it there are neither spans nor ids.
 	Tracing bool `env:"ENABLE_EVENT_TRACING" envDefault:"true"`
-	// Metrics is for the process that serves metrics; a Bus has none of its own.
+	// Metrics counts what is published, on Registerer; see package bus.
 	Metrics bool `env:"ENABLE_EVENT_METRICS" envDefault:"true"`
 
 	// DB, if set, is the database of the outbox in place of DatabaseURL. It stays the caller's to close.
 	DB *sql.DB `env:"-"`
+	// Tracer makes the spans if Tracing is on. Default: OpenTelemetry's global provider.
+	Tracer trace.TracerProvider `env:"-"`
+	// Registerer gets the metrics if Metrics is on. Default: prometheus.DefaultRegisterer.
+	Registerer prometheus.Registerer `env:"-"`
 	// OnCommit is bus.Config.OnCommit.
 	OnCommit func() `env:"-"`
 	// Logger gets what an operator should know. Default: slog.Default().
@@ -166,4 +173,15 @@ func (c Config) Outboxed() bool {
 		return *c.UseOutbox
 	}
 	return c.DB != nil || c.DatabaseURL != ""
+}
+
+// registerer returns the one to count on, nil for none.
+func (c Config) registerer() prometheus.Registerer {
+	switch {
+	case !c.Metrics:
+		return nil
+	case c.Registerer != nil:
+		return c.Registerer
+	}
+	return prometheus.DefaultRegisterer
 }

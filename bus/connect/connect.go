@@ -47,7 +47,7 @@ func Open(ctx context.Context, config Config) (*Connection, error) {
 	logger := cmp.Or(config.Logger, slog.Default())
 	common := bus.Config{
 		Service: config.ServiceName, Version: config.ServiceVersion, Topics: config.Topics(),
-		NoTracing: !config.Tracing, Logger: logger,
+		Tracer: config.Tracer, NoTracing: !config.Tracing, Metrics: config.registerer(), Logger: logger,
 	}
 	if config.Outboxed() {
 		return openOutbox(ctx, config, common)

@@ -11,7 +11,10 @@ import (
 
 	"github.com/ThreeDotsLabs/watermill"
 	wmkafka "github.com/ThreeDotsLabs/watermill-kafka/v3/pkg/kafka"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
+	sdk "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/tailrace-go/tailrace/bus"
@@ -147,15 +150,17 @@ func TestAGivenDatabaseStaysOpen(t *testing.T) {
 	require.NoError(t, db.PingContext(ctx))
 }
 
-func TestTracingCanBeTurnedOff(t *testing.T) {
+func TestTracingAndMetricsCanBeTurnedOff(t *testing.T) {
 	t.Parallel()
 	db, _ := bustest.Postgres(t)
-	ctx := trace.ContextWithSpanContext(deadline(t), trace.NewSpanContext(trace.SpanContextConfig{TraceID: trace.TraceID{1}, SpanID: trace.SpanID{2}}))
+	ctx := trace.ContextWithSpanContext(deadline(t), trace.NewSpanContext(trace.SpanContextConfig{TraceID: trace.TraceID{1}, SpanID: trace.SpanID{2}, TraceFlags: trace.FlagsSampled}))
 	_, err := outbox.Migrate(ctx, db, outbox.MigrateConfig{})
 	require.NoError(t, err)
 	for value, want := range map[string]bool{"true": true, "false": false} {
-		config := load(t, "ENABLE_EVENT_TRACING="+value)
-		config.DB = db
+		spans, registry := tracetest.NewSpanRecorder(), prometheus.NewRegistry()
+		config := load(t, "ENABLE_EVENT_TRACING="+value, "ENABLE_EVENT_METRICS="+value)
+		config.DB, config.Registerer = db, registry
+		config.Tracer = sdk.NewTracerProvider(sdk.WithSpanProcessor(spans))
 		connection, err := connect.Open(ctx, config)
 		require.NoError(t, err)
 		id, err := connection.Bus.PublishDomain(ctx, userCreated)
@@ -163,7 +168,32 @@ func TestTracingCanBeTurnedOff(t *testing.T) {
 		var traced bool
 		require.NoError(t, db.QueryRowContext(ctx, `SELECT headers->>'traceparent' IS NOT NULL FROM event_outbox WHERE event_id = $1`, id).Scan(&traced))
 		require.Equal(t, want, traced)
+		require.Equal(t, want, len(spans.Ended()) == 1)
+		families, err := registry.Gather()
+		require.NoError(t, err)
+		require.Equal(t, want, len(families) == 3)
 	}
+}
+
+func TestMetricsAreOnTheDefaultRegistererUnlessTold(t *testing.T) {
+	t.Parallel()
+	config := load(t, "USE_OUTBOX_PATTERN=false")
+	for range 2 {
+		connection, err := connect.Open(deadline(t), config)
+		require.NoError(t, err, "a second Connection counts on the same metrics")
+		defer connection.Close()
+		cancelled, cancel := context.WithCancel(context.Background())
+		cancel()
+		_, err = connection.Bus.PublishDomain(cancelled, userCreated)
+		require.ErrorIs(t, err, context.Canceled)
+	}
+	families, err := prometheus.DefaultGatherer.Gather()
+	require.NoError(t, err)
+	names := make([]string, 0, len(families))
+	for _, family := range families {
+		names = append(names, family.GetName())
+	}
+	require.Contains(t, names, "tailrace_bus_events_total")
 }
 
 func TestAWrongPasswordIsFoundAtOnceAndNotShown(t *testing.T) {
