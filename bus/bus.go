@@ -141,6 +141,8 @@ type work struct {
 	topics   []string // "" of an event whose topic is not known
 	messages []*message.Message
 	origins  []origin // nil when no spans are made
+	// foreign says that the messages are the caller's own, and must not change.
+	foreign bool
 	// unsent are the topics that a direct call with several did not reach.
 	unsent []string
 
@@ -173,7 +175,7 @@ func (b *Bus) prepare(ctx context.Context, w *work) (err error) {
 		return err
 	}
 	w.room(b.core.spans != nil)
-	completer := b.core.completer(ctx, len(w.events))
+	completer := b.core.completer(ctx, len(w.events), b.core.spans)
 	var faults []error
 	for i, event := range w.events {
 		topic, msg, origin, err := completer.message(event)

@@ -26,12 +26,13 @@ type completer struct {
 	now     time.Time
 	ambient Metadata
 	span    trace.SpanContext // the caller's
-	// operation is what the span of an event is about.
+	// spans makes a span an event, about operation; nil makes none.
+	spans     *telemetry.Spans
 	operation telemetry.Operation
 }
 
-func (c *core) completer(ctx context.Context, events int) *completer {
-	done := &completer{core: c, ctx: ctx, now: c.Clock(), ambient: MetadataFrom(ctx), operation: telemetry.Create}
+func (c *core) completer(ctx context.Context, events int, spans *telemetry.Spans) *completer {
+	done := &completer{core: c, ctx: ctx, now: c.Clock(), ambient: MetadataFrom(ctx), spans: spans, operation: telemetry.Create}
 	if events == 1 && c.Outbox == nil {
 		done.operation = telemetry.Send
 	}

@@ -58,12 +58,10 @@ func (m *metrics) published(b *Bus, w *work, err error, began time.Time) {
 		way = "outbox"
 	}
 	m.seconds.WithLabelValues(way, result).Observe(time.Since(began).Seconds())
-	m.perCall.WithLabelValues(way).Observe(float64(len(w.events)))
-	for i, event := range w.events {
-		topic, kind, of := "", "", result
-		if event != nil {
-			kind = event.Describe().Kind.String()
-		}
+	count := max(len(w.events), len(w.topics))
+	m.perCall.WithLabelValues(way).Observe(float64(count))
+	for i := range count {
+		topic, of := "", result
 		if w.topics != nil {
 			topic = w.topics[i]
 		}
@@ -73,8 +71,19 @@ func (m *metrics) published(b *Bus, w *work, err error, began time.Time) {
 		if topic != "" {
 			topic = m.topics.Of(topic)
 		}
-		m.events.WithLabelValues(topic, kind, way, of).Inc()
+		m.events.WithLabelValues(topic, w.kind(i), way, of).Inc()
 	}
+}
+
+// kind is the label's value: that of an event, or message for one that came through Bus.Publisher.
+func (w *work) kind(i int) string {
+	switch {
+	case w.foreign:
+		return "message"
+	case w.events[i] == nil:
+		return ""
+	}
+	return w.events[i].Describe().Kind.String()
 }
 
 // outcome is the label's value: ok, invalid, duplicate, canceled (an expired deadline, too) or error.

@@ -120,8 +120,10 @@ func (b *Bus) sending(ctx context.Context, w *work, topic string, msgs []*messag
 	} else {
 		telemetry.DescribeBatch(span, len(msgs))
 	}
-	for _, msg := range msgs {
-		msg.SetContext(ctx)
+	if !w.foreign {
+		for _, msg := range msgs {
+			msg.SetContext(ctx)
+		}
 	}
 	return func(err error) {
 		class := ""

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
@@ -354,6 +355,29 @@ func TestSendingThatFailedHalfWay(t *testing.T) {
 		failed := i == 4
 		require.Equal(t, failed, span.Status().Code == codes.Error, span.Name())
 	}
+}
+
+func TestAMessageThatIsCompleteKeepsItsCreationContext(t *testing.T) {
+	t.Parallel()
+	tr, registry := newTracer(t), prometheus.NewRegistry()
+	b, r := direct(t, func(c *bus.Config) { c.Tracer, c.Metrics = tr.provider, registry })
+	topic, first, err := b.Message(tr.ctx, userCreated("u-1"))
+	require.NoError(t, err)
+	comesFrom(t, tr.caller, first)
+	require.Empty(t, tr.Started())
+	_, second, err := b.Message(tr.ctx, userCreated("u-2"))
+	require.NoError(t, err)
+
+	other := context.Background()
+	first.SetContext(other)
+	require.NoError(t, b.Publisher().Publish(topic, first, second))
+	span := tr.only(t)
+	require.Equal(t, "send "+userTopic, span.Name())
+	require.Equal(t, trace.SpanKindClient, span.SpanKind())
+	require.Len(t, span.Links(), 2)
+	require.Equal(t, tr.caller, span.Links()[1].SpanContext)
+	require.Equal(t, other, r.all[0].msg.Context(), "the message is the caller's")
+	require.InEpsilon(t, 2, gathered(t, registry)["events_total{kind=message,outcome=ok,topic="+userTopic+",way=direct}"], 0)
 }
 
 // disguised hides what provider it is.
