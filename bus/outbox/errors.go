@@ -1,6 +1,7 @@
 package outbox
 
 import (
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"strings"
@@ -37,9 +38,13 @@ func explainWrite(t table, err error) error {
 	case pgtable.UndefinedColumn:
 		return fmt.Errorf("%w: %s: bring it up to date with `tailrace migrate`: %w", ErrNotMigrated, t.quoted(), err)
 	}
-	// lib/pq has no SQLSTATE for this: the request never left.
-	if strings.Contains(err.Error(), "already a query being processed") {
+	// lib/pq and pgx have no SQLSTATE for this: the request never left.
+	if text := err.Error(); strings.Contains(text, "already a query being processed") || strings.Contains(text, "conn busy") {
 		return fmt.Errorf("%w: read them to the end or close them before publishing: %w", ErrRowsOpen, err)
+	}
+	// Through database/sql, pgx says of open rows only that.
+	if errors.Is(err, driver.ErrBadConn) {
+		return fmt.Errorf("outbox: write to %s: the connection is gone, or a query's rows are still open on it: %w", t.quoted(), err)
 	}
 	return fmt.Errorf("outbox: write to %s: %w", t.quoted(), err)
 }

@@ -96,6 +96,16 @@ var rules = []archtest.Rule{
 		Never:  kafkaClients,
 	},
 	{
+		Why:    "a service without pgx links none",
+		Room:   rooms("..."),
+		Except: rooms("bus/pgxtx"),
+		Never:  []string{"github.com/jackc/pgx/..."},
+	},
+	{
+		Why:  "the adapter needs nothing of ours",
+		Room: rooms("bus/pgxtx"), Never: rooms("..."),
+	},
+	{
 		Why:    "what is for tests is no part of production code",
 		Room:   rooms("..."),
 		Except: rooms("bus/bustest/...", "examples/..."),
