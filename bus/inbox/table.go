@@ -31,6 +31,12 @@ func parseTable(name string) (table, error) {
 	return table{parsed}, nil
 }
 
+// CheckName reports what is wrong with a table's name, "table" or "schema.table"; nil for none.
+func CheckName(name string) error {
+	_, err := parseTable(name)
+	return err
+}
+
 // purgeKey is the advisory lock of who purges the table.
 func (t table) purgeKey() int64 { return t.Key("inbox purge") }
 

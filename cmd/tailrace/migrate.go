@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/tailrace-go/tailrace/bus/inbox"
 	"github.com/tailrace-go/tailrace/bus/outbox"
 )
 
@@ -17,16 +18,21 @@ type migrateSettings struct {
 	log            logSettings
 	print, rewrite bool
 	lockTimeout    time.Duration
+	// inbox is the inbox table to make, "" for none.
+	inbox string
 }
 
 func migrateCommand() *cobra.Command {
 	s := &migrateSettings{}
 	cmd := &cobra.Command{
 		Use:   "migrate",
-		Short: "Create the outbox table, or bring it up to date beside live publishers",
+		Short: "Create the outbox table, and with --inbox the inbox's, or bring them up to date beside live publishers",
 		Long: `Create the outbox table, or bring the one that is there up to date with its rows, a table made by
 the guide's DDL included. Publishers go on writing meanwhile, and any number of processes may migrate
-at once: one works, the others wait for it. Running it again does no harm.`,
+at once: one works, the others wait for it. Running it again does no harm.
+
+With --inbox, the table in which consumers remember what they handled (package bus/inbox) is made, too.
+It belongs in the database that the consumers' handlers write to.`,
 	}
 	s.shareDatabase(cmd)
 	define(&s.settings, cmd, &s.print, setting{flag: "print", kind: "bool", text: "false"},
@@ -36,9 +42,20 @@ at once: one works, the others wait for it. Running it again does no harm.`,
 			"and drop a UNIQUE (event_id) that (event_id, topic) replaces", parseBool)
 	define(&s.settings, cmd, &s.lockTimeout, setting{flag: "lock-timeout", kind: "duration", text: outbox.DefaultLockTimeout.String()},
 		"how long a step may wait for a lock that stops publishers before it is tried again later", parseDuration(time.Millisecond))
+	define(&s.settings, cmd, &s.inbox, setting{flag: "inbox", kind: "name", text: ""},
+		"also make the inbox table; its name, with its schema if that is not on the search path, follows an = sign", parseInboxTable)
+	cmd.Flags().Lookup("inbox").NoOptDefVal = inbox.DefaultTable
 	s.log.define(&s.settings, cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return s.run(cmd) }
 	return cmd
+}
+
+// parseInboxTable lets bus/inbox judge the name.
+func parseInboxTable(text string) (string, error) {
+	if text == "" {
+		return "", nil
+	}
+	return text, inbox.CheckName(text)
 }
 
 func (s *migrateSettings) run(cmd *cobra.Command) error {
@@ -49,7 +66,7 @@ func (s *migrateSettings) run(cmd *cobra.Command) error {
 		return err
 	}
 	if s.print {
-		return outbox.PrintMigrations(cmd.OutOrStdout(), shared.OutboxTable)
+		return s.printSQL(cmd.OutOrStdout(), shared.OutboxTable)
 	}
 	db, err := openDatabase(shared, 2)
 	if err != nil {
@@ -64,7 +81,26 @@ func (s *migrateSettings) run(cmd *cobra.Command) error {
 		return err
 	}
 	printReport(cmd.OutOrStdout(), report, time.Since(began))
+	if s.inbox == "" {
+		return nil
+	}
+	began = time.Now()
+	made, err := inbox.Migrate(cmd.Context(), db, inbox.MigrateConfig{
+		Table: s.inbox, LockTimeout: s.lockTimeout, Logger: s.log.logger(cmd.ErrOrStderr()),
+	})
+	if err != nil {
+		return err
+	}
+	printReport(cmd.OutOrStdout(), outbox.Report{Table: made.Table, From: made.From, To: made.To, Created: made.Created}, time.Since(began))
 	return nil
+}
+
+func (s *migrateSettings) printSQL(w io.Writer, outboxTable string) error {
+	if err := outbox.PrintMigrations(w, outboxTable); err != nil || s.inbox == "" {
+		return err
+	}
+	fmt.Fprintln(w)
+	return inbox.PrintMigrations(w, s.inbox)
 }
 
 // printReport says in sentences what was done and what is left.
