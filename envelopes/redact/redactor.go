@@ -120,6 +120,9 @@ func (r *Redactor) Raw(data []byte) ([]byte, error) {
 	return r.within(changed, len(p.out) > 0), nil
 }
 
+// Secret says whether a field of this name is left out.
+func (r *Redactor) Secret(name string) bool { return r.names != nil && r.names.secret([]byte(name)) }
+
 // within returns data within the limit, in memory of its own if data is not to keep.
 func (r *Redactor) within(data []byte, borrowed bool) []byte {
 	if r.limit >= 0 && len(data) > r.limit {
