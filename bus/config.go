@@ -14,6 +14,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/tailrace-go/tailrace/bus/outbox"
+	"github.com/tailrace-go/tailrace/envelopes/redact"
 	"github.com/tailrace-go/tailrace/internal/telemetry"
 	"github.com/tailrace-go/tailrace/topics"
 )
@@ -46,6 +47,10 @@ type Config struct {
 	// each event written on its own, to wake a forwarder in this process. It must not block.
 	OnCommit func()
 
+	// Redact leaves secrets out of what an audit event tells of the operation: its details, states and
+	// security context. The payloads of other events are the caller's own. Default: fields tagged
+	// redact:"true" or named like a secret become "[redacted]", nothing is cut; redact.None() turns it off.
+	Redact *redact.Redactor
 	// Tracer makes the spans of publishing; see the package's section on tracing. Default: OpenTelemetry's
 	// global provider. With noop.NewTracerProvider() no spans are made, and the events have the caller's.
 	Tracer trace.TracerProvider
@@ -126,6 +131,9 @@ func New(config Config) (*Bus, error) {
 	c.Version = cmp.Or(config.Version, DefaultVersion)
 	if config.Clock == nil {
 		c.Clock = time.Now
+	}
+	if config.Redact == nil {
+		c.Redact = defaultRedactor()
 	}
 	if config.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)

@@ -31,6 +31,9 @@
 // context ([WithMetadata], the OpenTelemetry span), then from the Bus. All is checked before anything is
 // written; a faulty event is an error that wraps envelopes.ErrInvalid or topics.ErrInvalid.
 //
+// Secrets in an audit event's details, states and security context leave as "[redacted]"; see
+// Config.Redact and envelopes/redact.
+//
 // # Tracing
 //
 // Spans follow OpenTelemetry's Semantic Conventions for messaging and for Kafka, version 1.43.0:

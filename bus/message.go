@@ -52,6 +52,7 @@ func (c *completer) message(event envelopes.Event) (string, *message.Message, or
 	metadata := event.Meta()
 	c.complete(&metadata)
 	description := event.Describe()
+	event = c.redacted(event)
 	topic, topicErr := c.topic(&description)
 	from := c.origin(&metadata, topic)
 	payload, err := envelopes.EncodeWith(&metadata, event)
