@@ -12,5 +12,8 @@ func TestMain(m *testing.M) {
 	if dsn := os.Getenv(childDSN); dsn != "" {
 		os.Exit(migrateAndExit(dsn))
 	}
+	if config := os.Getenv(childMember); config != "" {
+		os.Exit(runChild(config))
+	}
 	os.Exit(bustest.Stopping(m).Run())
 }
