@@ -32,11 +32,9 @@ func serve(t testing.TB, config request.Config, change func(*http.Request)) (con
 	if change != nil {
 		change(r)
 	}
-	var seen context.Context
-	w := httptest.NewRecorder()
-	about(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { seen = r.Context() })).ServeHTTP(w, r)
-	require.NotNil(t, seen)
-	return seen, w.Header()
+	w, seen := httptest.NewRecorder(), make(chan context.Context, 1)
+	about(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { seen <- r.Context() })).ServeHTTP(w, r)
+	return <-seen, w.Header()
 }
 
 func TestARequestIsTold(t *testing.T) {
@@ -83,7 +81,7 @@ func TestIDs(t *testing.T) {
 			t.Parallel()
 			ctx, response := serve(t, test.config, func(r *http.Request) {
 				r.Header["X-Correlation-Id"], r.Header["X-Request-Id"] = test.sent, test.sent
-				r.Header.Set("traceparent", traceParent)
+				r.Header.Set("Traceparent", traceParent)
 			})
 			told := bus.MetadataFrom(ctx)
 			for header, id := range map[string]string{"X-Correlation-ID": told.CorrelationID, "X-Request-ID": told.RequestID} {
@@ -107,7 +105,7 @@ func TestWhatIsKnownAlreadyStands(t *testing.T) {
 	spanID, _ := trace.SpanIDFromHex("2222222222222222")
 	span := trace.NewSpanContext(trace.SpanContextConfig{TraceID: traceID, SpanID: spanID})
 	ctx, _ := serve(t, request.Config{}, func(r *http.Request) {
-		r.Header.Set("traceparent", traceParent)
+		r.Header.Set("Traceparent", traceParent)
 		r.Header.Set("X-Correlation-ID", "theirs")
 		ctx := trace.ContextWithSpanContext(r.Context(), span)
 		*r = *r.WithContext(bus.WithMetadata(ctx, bus.Metadata{CorrelationID: "ours", UserID: "admin-1"}))

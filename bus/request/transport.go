@@ -3,6 +3,7 @@ package request
 import (
 	"cmp"
 	"context"
+	"maps"
 	"net/http"
 
 	"go.opentelemetry.io/otel/propagation"
@@ -44,9 +45,7 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if r.Header == nil {
 		r.Header = make(http.Header, len(extra))
 	}
-	for name, values := range extra {
-		r.Header[name] = values
-	}
+	maps.Copy(r.Header, extra)
 	return base.RoundTrip(r)
 }
 

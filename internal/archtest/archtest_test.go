@@ -36,7 +36,7 @@ var kafkaClients = []string{
 var databases = []string{"github.com/lib/pq/...", "github.com/ThreeDotsLabs/watermill-sql/..."}
 
 // above are the rooms that stand on bus.
-var above = rooms("decorators/...", "bus/consumer/...", "bus/cqrs/...", "bus/inbox/...", "bus/connect/...", "forwarder/...", "cmd/...", "examples/...")
+var above = rooms("decorators/...", "bus/consumer/...", "bus/cqrs/...", "bus/request/...", "bus/inbox/...", "bus/connect/...", "forwarder/...", "cmd/...", "examples/...")
 
 var rules = []archtest.Rule{
 	{
@@ -80,6 +80,16 @@ var rules = []archtest.Rule{
 	{
 		Why:  "Watermill's CQRS component stands on publishing and handling, over any publisher and subscriber",
 		Room: rooms("bus/cqrs/..."), Never: append(rooms("bus/kafka/...", "forwarder/...", "bus/connect/...", "decorators/..."), kafkaClients...),
+	},
+	{
+		Why:  "a request says who caused an event, and knows nothing of how that is carried or handled",
+		Room: rooms("bus/request/..."), Never: append(rooms("bus/kafka/...", "forwarder/...", "bus/connect/...", "bus/consumer/...", "decorators/..."), kafkaClients...),
+	},
+	{
+		Why:    "gRPC is linked by who asks for it",
+		Room:   rooms("..."),
+		Except: rooms("bus/request/grpcmeta/...", "cmd/...", "examples/..."),
+		Never:  []string{"google.golang.org/grpc/..."},
 	},
 	{
 		Why:  "decorators only publish",

@@ -28,17 +28,17 @@ func TestID(t *testing.T) {
 
 func TestText(t *testing.T) {
 	t.Parallel()
-	for in, want := range map[string]string{
-		"":                          "",
-		"curl/8.5.0":                "curl/8.5.0",
-		" a\tb\x1b[31m\x7f ":        "ab[31m",
-		"a\xffb\xc3":                "ab",
-		strings.Repeat("a", 300):    strings.Repeat("a", 10),
-		"123456789ä":                "123456789",
-		"12345678ä0":                "12345678ä",
-		strings.Repeat("\x01", 100): "",
+	for _, test := range []struct{ in, want string }{
+		{"", ""},
+		{"curl/8.5.0", "curl/8.5.0"},
+		{" a\tb\x1b[31m\x7f ", "ab[31m"},
+		{"a\xffb\xc3", "ab"},
+		{strings.Repeat("a", 300), strings.Repeat("a", 10)},
+		{"123456789ä", "123456789"},
+		{"12345678ä0", "12345678ä"},
+		{strings.Repeat("\x01", 100), ""},
 	} {
-		require.Equal(t, want, incoming.Text(in, 10), in)
+		require.Equal(t, test.want, incoming.Text(test.in, 10), test.in)
 	}
 }
 
