@@ -1,10 +1,34 @@
-// Package deadletter names the headers of a dead letter: the copy of a message that could not be
-// handled (bus/consumer) or delivered (forwarder), sent to the dead-letter topic with what is needed to
-// find out why and to send it again.
+// Package deadletter is about dead letters: the copies of messages that could not be handled
+// (bus/consumer) or delivered (forwarder), sent to the dead-letter topic with what is needed to find out
+// why and to send them again.
+//
+// # What a dead letter is
 //
 // A dead letter has the payload, the UUID, the record key and the metadata of the message it copies, all
 // unchanged, and the headers below beside them. All values are text; a header whose value is not known
-// is absent. A dead letter that is replayed and dies again carries the headers of its last death.
+// is absent. [Read] reads them.
+//
+// # Requeueing
+//
+// [Requeue] sends letters back to where they came from, [Discard] settles them without sending, and
+// [List] shows them; the command `tailrace deadletters` does the same. What was read is the record as it
+// was before it died, without the headers of its death, with [HeaderRequeues] counting how often that was
+// done and [HeaderRequeuedFor] naming the handler that had failed. A message that dies again has the
+// headers of its last death and keeps the count.
+//
+// A letter of a consumer goes back to its topic, behind what was sent there meanwhile, and every group
+// that reads the topic sees it again: handlers must know an event that they handled (bus/inbox), or leave
+// the requeues of others alone (consumer.SkipOthersRequeues). A letter of an outbox has a row that says
+// what became of it: the row is made pending again for the forwarder to deliver, never the copy sent
+// beside it.
+//
+// # Progress
+//
+// Which letters are settled is kept as the committed offsets of a consumer group that nobody joins, with
+// the letters settled beyond that offset in the commit's metadata. It moves only after the broker has
+// acknowledged the requeued record, so that a run that is killed loses nothing, and the next one goes on;
+// what it had sent and not yet noted is sent twice. A letter that a filter, a limit or a fault left out
+// stays for later runs. One run may work at a time.
 package deadletter
 
 import (
@@ -40,6 +64,11 @@ const (
 	// HeaderOmitted is the payload's size in bytes, decimal, when the dead letter was too large for its
 	// topic and went without it. The outbox row still has the payload.
 	HeaderOmitted = "dead_letter_payload_omitted"
+	// HeaderRequeuedFor is the name of the handler that had failed, on a record that was requeued.
+	HeaderRequeuedFor = "dead_letter_requeued_for"
+	// HeaderRequeues is how often a record was requeued, decimal. It is no part of [Headers], since it
+	// outlives each death.
+	HeaderRequeues = "dead_letter_requeues"
 )
 
 const (
@@ -56,11 +85,12 @@ const TimeFormat = time.RFC3339Nano
 // its headers.
 const MaxReason = 1024
 
-// Headers returns the names of all headers of a dead letter.
+// Headers returns the names of all headers that belong to one death, which a later one replaces.
 func Headers() []string {
 	return []string{
 		HeaderSource, HeaderReason, HeaderTopic, HeaderPartition, HeaderOffset, HeaderKey, HeaderHandler,
 		HeaderAttempts, HeaderFirstFailure, HeaderLastFailure, HeaderRow, HeaderOmitted,
+		HeaderRequeuedFor,
 	}
 }
 

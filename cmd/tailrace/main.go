@@ -1,10 +1,12 @@
 // Command tailrace is the forwarder's process and the operator's tool: it makes the outbox table,
-// carries what services write into it to Kafka, says how an outbox stands, and shows itself.
+// carries what services write into it to Kafka, says how an outbox stands, sends dead letters back, and
+// shows itself.
 //
-//	tailrace demo       show the whole way of an event, on servers it starts itself
-//	tailrace migrate    create the outbox table, or bring it up to date beside live publishers
-//	tailrace forward    forward the outbox to Kafka until it is stopped
-//	tailrace status     say how an outbox stands
+//	tailrace demo         show the whole way of an event, on servers it starts itself
+//	tailrace migrate      create the outbox table, or bring it up to date beside live publishers
+//	tailrace forward      forward the outbox to Kafka until it is stopped
+//	tailrace status       say how an outbox stands
+//	tailrace deadletters  list, show, requeue or discard what could not be handled or delivered
 //
 // It exits with 0 after a clean stop, 1 when something failed and 2 when it was told wrong.
 package main
@@ -67,7 +69,7 @@ func rootCommand() *cobra.Command {
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return usageError{fmt.Errorf("unknown command %q (see %s --help)", args[0], cmd.CommandPath())}
+				return unknownCommand(cmd, args[0])
 			}
 			return nil
 		},
@@ -76,13 +78,28 @@ func rootCommand() *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w (see %s --help)", err, cmd.CommandPath())}
 	})
-	root.AddCommand(demoCommand(), migrateCommand(), forwardCommand(), statusCommand(), versionCommand())
+	root.AddCommand(demoCommand(), migrateCommand(), forwardCommand(), statusCommand(), deadLettersCommand(), versionCommand())
 	for _, command := range root.Commands() {
-		command.Args = noArguments
-		command.SetUsageTemplate(usageTemplate)
-		command.Flags().SortFlags = false
+		finish(command)
 	}
 	return root
+}
+
+// finish gives a command that does something what all of them have in common.
+func finish(command *cobra.Command) {
+	if command.HasSubCommands() {
+		for _, below := range command.Commands() {
+			finish(below)
+		}
+		return
+	}
+	command.Args = noArguments
+	command.SetUsageTemplate(usageTemplate)
+	command.Flags().SortFlags = false
+}
+
+func unknownCommand(cmd *cobra.Command, name string) error {
+	return usageError{fmt.Errorf("unknown command %q (see %s --help)", name, cmd.CommandPath())}
 }
 
 func noArguments(cmd *cobra.Command, args []string) error {

@@ -1,0 +1,56 @@
+package outbox
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+
+	"github.com/tailrace-go/tailrace/bus/deadletter"
+)
+
+// Reviver makes dead rows of an outbox pending again. It is a deadletter.Outbox.
+type Reviver struct {
+	db    *sql.DB
+	table table
+}
+
+var _ deadletter.Outbox = (*Reviver)(nil)
+
+// NewReviver returns a reviver of a table; empty means [DefaultTable]. It asks the database nothing yet.
+func NewReviver(db *sql.DB, tableName string) (*Reviver, error) {
+	t, err := parseTable(tableName)
+	if err == nil && db == nil {
+		err = errors.New("outbox: the database is missing: give the one that holds the outbox")
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &Reviver{db, t}, nil
+}
+
+// Revive is deadletter.Outbox's. The forwarder finds the row within its sweep (10 s), and sends it behind
+// the newer ones of its key.
+func (r *Reviver) Revive(ctx context.Context, row int64, eventID string) (deadletter.RowState, error) {
+	result, err := r.db.ExecContext(ctx, `UPDATE `+r.table.quoted()+` SET retry_count = 0, next_attempt_at = NULL, error_message = NULL
+		WHERE id = $1 AND event_id = $2 AND processed_at IS NULL AND retry_count >= max_retries`, row, eventID)
+	var changed int64
+	if err == nil {
+		changed, err = result.RowsAffected()
+	}
+	if err != nil {
+		return deadletter.RowMissing, fmt.Errorf("outbox: revive row %d of %s: %w", row, r.table.quoted(), err)
+	}
+	if changed > 0 {
+		return deadletter.RowRevived, nil
+	}
+	var there bool
+	err = r.db.QueryRowContext(ctx, `SELECT EXISTS (SELECT FROM `+r.table.quoted()+` WHERE id = $1 AND event_id = $2)`, row, eventID).Scan(&there)
+	if err != nil {
+		return deadletter.RowMissing, fmt.Errorf("outbox: look for row %d of %s: %w", row, r.table.quoted(), err)
+	}
+	if there {
+		return deadletter.RowAlive, nil
+	}
+	return deadletter.RowMissing, nil
+}
