@@ -1,14 +1,13 @@
 package bus
 
 import (
-	"context"
-	"errors"
 	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/tailrace-go/tailrace/internal/telemetry"
+	"github.com/tailrace-go/tailrace/internal/telemetry/outcome"
 )
 
 // metrics are those of all Buses on one Registerer. A nil *metrics counts nothing.
@@ -53,7 +52,7 @@ func (m *metrics) published(b *Bus, w *work, err error, began time.Time) {
 	if m == nil {
 		return
 	}
-	way, result := "direct", outcome(err)
+	way, result := "direct", outcome.Of(err)
 	if b.Outboxed() {
 		way = "outbox"
 	}
@@ -66,7 +65,7 @@ func (m *metrics) published(b *Bus, w *work, err error, began time.Time) {
 			topic = w.topics[i]
 		}
 		if w.unsent != nil && !slices.Contains(w.unsent, topic) {
-			of = telemetry.OK
+			of = outcome.OK
 		}
 		if topic != "" {
 			topic = m.topics.Of(topic)
@@ -84,19 +83,4 @@ func (w *work) kind(i int) string {
 		return ""
 	}
 	return w.events[i].Describe().Kind.String()
-}
-
-// outcome is the label's value: ok, invalid, duplicate, canceled (an expired deadline, too) or error.
-func outcome(err error) string {
-	if err == nil {
-		return telemetry.OK
-	}
-	switch class := errorType(err); class {
-	case telemetry.Invalid, telemetry.Duplicate:
-		return class
-	}
-	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
-		return telemetry.Canceled
-	}
-	return telemetry.Failed
 }

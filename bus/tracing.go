@@ -1,19 +1,15 @@
 package bus
 
 import (
-	"cmp"
 	"context"
-	"database/sql"
-	"errors"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/tailrace-go/tailrace/bus/delivery"
-	"github.com/tailrace-go/tailrace/bus/outbox"
 	"github.com/tailrace-go/tailrace/envelopes"
 	"github.com/tailrace-go/tailrace/internal/telemetry"
-	"github.com/tailrace-go/tailrace/topics"
+	"github.com/tailrace-go/tailrace/internal/telemetry/outcome"
 )
 
 // scope is the instrumentation scope of the spans.
@@ -90,8 +86,8 @@ func (w *work) end(err error) {
 	class := ""
 	for i := range w.origins {
 		if span := w.origins[i].span; span != nil {
-			if err != nil && class == "" {
-				class = errorType(err)
+			if class == "" {
+				class = outcome.ErrorType(err)
 			}
 			telemetry.End(span, err, class)
 			w.origins[i].span = nil
@@ -126,26 +122,8 @@ func (b *Bus) sending(ctx context.Context, w *work, topic string, msgs []*messag
 		}
 	}
 	return func(err error) {
-		class := ""
-		if err != nil {
-			class = errorType(err)
-		}
-		telemetry.End(span, err, class)
+		telemetry.End(span, err, outcome.ErrorType(err))
 	}
 }
 
 func unspanned(error) {}
-
-// errorType is the error.type of a publish that failed: "invalid", "duplicate", "transaction_done", or what
-// telemetry.ErrorType makes of it.
-func errorType(err error) string {
-	switch {
-	case errors.Is(err, envelopes.ErrInvalid), errors.Is(err, topics.ErrInvalid), errors.Is(err, outbox.ErrMessage):
-		return telemetry.Invalid
-	case errors.Is(err, outbox.ErrDuplicate):
-		return telemetry.Duplicate
-	case errors.Is(err, sql.ErrTxDone):
-		return "transaction_done"
-	}
-	return cmp.Or(telemetry.ErrorType(err), "_OTHER")
-}

@@ -30,8 +30,9 @@ func Fail(span trace.Span, err error, class string) {
 }
 
 // ErrorType returns a word of low cardinality for an error, as the error.type attribute asks for:
-// "canceled", "deadline_exceeded", or the type of the first error in the chain that is more than a text
-// or a wrapper, "*pq.Error" for instance; "_OTHER" when there is none.
+// "canceled", "deadline_exceeded", what an error in the chain says with a method ErrorType() string, or the
+// type of the first one that is more than a text or a wrapper, "*pq.Error" for instance; "_OTHER" when there
+// is none.
 func ErrorType(err error) string {
 	switch {
 	case err == nil:
@@ -40,6 +41,12 @@ func ErrorType(err error) string {
 		return "canceled"
 	case errors.Is(err, context.DeadlineExceeded):
 		return "deadline_exceeded"
+	}
+	if said, ok := errors.AsType[interface {
+		error
+		ErrorType() string
+	}](err); ok {
+		return said.ErrorType()
 	}
 	return cmp.Or(typeOf(err), semconv.ErrorTypeOther.Value.AsString())
 }

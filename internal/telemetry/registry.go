@@ -10,15 +10,6 @@ import (
 // Namespace is that of all metrics.
 const Namespace = "tailrace"
 
-// The outcomes of publishing, as a label says them.
-const (
-	OK        = "ok"
-	Invalid   = "invalid"
-	Duplicate = "duplicate"
-	Canceled  = "canceled"
-	Failed    = "error"
-)
-
 // DurationBuckets go from 0.1 ms to 13 s, in seconds: a publish to an outbox takes less than one, a
 // broker's election of a leader several.
 func DurationBuckets() []float64 { return prometheus.ExponentialBuckets(0.0001, 2, 18) }
