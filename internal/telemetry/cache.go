@@ -10,14 +10,14 @@ import (
 // bound.
 const maxKnown = 200
 
-// cache keeps a value a name, for the first maxKnown names. Reading takes no lock.
-type cache[V any] struct {
+// Cache keeps a value a name, for the first 200 names. Reading takes no lock. Its zero value is ready.
+type Cache[V any] struct {
 	known atomic.Pointer[map[string]V]
 	mu    sync.Mutex
 }
 
-// of returns the name's value, made if it is not there yet, and whether it is kept.
-func (c *cache[V]) of(name string, create func() V) (V, bool) {
+// Of returns the name's value, made if it is not there yet, and whether it is kept.
+func (c *Cache[V]) Of(name string, create func() V) (V, bool) {
 	if value, kept, full := c.find(name); kept {
 		return value, true
 	} else if full {
@@ -42,7 +42,7 @@ func (c *cache[V]) of(name string, create func() V) (V, bool) {
 	return value, true
 }
 
-func (c *cache[V]) find(name string) (value V, kept, full bool) {
+func (c *Cache[V]) find(name string) (value V, kept, full bool) {
 	known := c.known.Load()
 	if known == nil {
 		return value, false, false
@@ -52,14 +52,14 @@ func (c *cache[V]) find(name string) (value V, kept, full bool) {
 }
 
 // Labels bounds the values of a label. Its zero value is ready.
-type Labels struct{ known cache[struct{}] }
+type Labels struct{ known Cache[struct{}] }
 
 // Other is the value of a label that has too many.
 const Other = "other"
 
 // Of returns the value itself if it is one of the first 200, and [Other] for the rest.
 func (l *Labels) Of(value string) string {
-	if _, kept := l.known.of(value, func() struct{} { return struct{}{} }); kept {
+	if _, kept := l.known.Of(value, func() struct{} { return struct{}{} }); kept {
 		return value
 	}
 	return Other

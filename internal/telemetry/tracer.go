@@ -54,7 +54,8 @@ var terms = [operations]struct {
 // Spans starts the spans of messaging operations. A nil *Spans starts none.
 type Spans struct {
 	tracer trace.Tracer
-	starts [operations]cache[*start]
+	system attribute.KeyValue
+	starts [operations]Cache[*start]
 }
 
 // start is what the spans of one operation on one topic begin with. It holds everything that a sampler may
@@ -64,20 +65,25 @@ type start struct {
 	options []trace.SpanStartOption
 }
 
-// NewSpans returns the spans of an instrumentation scope, and nil for OpenTelemetry's no-op provider. A nil
-// provider is the global one.
+// NewSpans returns the spans of an instrumentation scope that works with Kafka, and nil for OpenTelemetry's
+// no-op provider. A nil provider is the global one.
 func NewSpans(provider trace.TracerProvider, scope string) *Spans {
+	return NewSpansOf(provider, scope, semconv.MessagingSystemKafka.Value.AsString())
+}
+
+// NewSpansOf is [NewSpans] for another messaging.system.
+func NewSpansOf(provider trace.TracerProvider, scope, system string) *Spans {
 	tracer := Tracer(provider, scope)
 	if _, off := tracer.(noop.Tracer); off {
 		return nil
 	}
-	return &Spans{tracer: tracer}
+	return &Spans{tracer: tracer, system: semconv.MessagingSystemKey.String(system)}
 }
 
 // Start starts the span of an operation on a topic, as a child of the context's span. Without links that
 // are given, it allocates nothing of its own.
 func (s *Spans) Start(ctx context.Context, operation Operation, topic string, links ...trace.Link) (context.Context, trace.Span) {
-	of, _ := s.starts[operation].of(topic, func() *start { return newStart(operation, topic) })
+	of, _ := s.starts[operation].Of(topic, func() *start { return s.newStart(operation, topic) })
 	options := of.options
 	if len(links) > 0 {
 		options = append(slices.Clip(options), trace.WithLinks(links...))
@@ -85,12 +91,12 @@ func (s *Spans) Start(ctx context.Context, operation Operation, topic string, li
 	return s.tracer.Start(ctx, of.name, options...) //nolint:spancheck // the caller's to end
 }
 
-func newStart(operation Operation, topic string) *start {
+func (s *Spans) newStart(operation Operation, topic string) *start {
 	of := terms[operation]
 	return &start{
 		name: of.name + " " + topic,
 		options: []trace.SpanStartOption{trace.WithSpanKind(of.kind), trace.WithAttributes(
-			semconv.MessagingSystemKafka,
+			s.system,
 			semconv.MessagingOperationName(of.name),
 			semconv.MessagingOperationTypeKey.String(of.name),
 			semconv.MessagingDestinationName(topic),
