@@ -109,7 +109,7 @@ func (s *requeueSettings) requeue(cmd *cobra.Command) (err error) {
 		}
 	}
 	report, err := deadletter.Requeue(cmd.Context(), config)
-	return s.report(cmd.OutOrStdout(), report, err)
+	return s.report(cmd, report, err)
 }
 
 func (s *requeueSettings) discard(cmd *cobra.Command) (err error) {
@@ -123,7 +123,7 @@ func (s *requeueSettings) discard(cmd *cobra.Command) (err error) {
 	}
 	defer func() { err = errors.Join(err, mailbox.Close()) }()
 	report, err := deadletter.Discard(cmd.Context(), s.config(cmd, mailbox))
-	return s.report(cmd.OutOrStdout(), report, err)
+	return s.report(cmd, report, err)
 }
 
 func (s *requeueSettings) config(cmd *cobra.Command, mailbox deadletter.Mailbox) deadletter.Config {
@@ -147,7 +147,7 @@ func printFate(w io.Writer, l deadletter.Letter, fate deadletter.Fate) {
 }
 
 // report says how many letters were settled, and that it is not well if some could not be sent.
-func (s *requeueSettings) report(w io.Writer, report deadletter.Report, err error) error {
+func (s *requeueSettings) report(cmd *cobra.Command, report deadletter.Report, err error) error {
 	var counts []string
 	for outcome, n := range report.Outcomes {
 		counts = append(counts, fmt.Sprintf("%s %d", outcome, n))
@@ -160,7 +160,10 @@ func (s *requeueSettings) report(w io.Writer, report deadletter.Report, err erro
 	if s.dryRun {
 		prefix = "dry run: "
 	}
-	fmt.Fprintf(w, "%s%s (letters read: %d, chosen: %d)\n", prefix, strings.Join(counts, ", "), report.Read, report.Chosen)
+	fmt.Fprintf(cmd.OutOrStdout(), "%s%s (letters read: %d, chosen: %d)\n", prefix, strings.Join(counts, ", "), report.Read, report.Chosen)
+	if err != nil && cmd.Context().Err() != nil {
+		return fmt.Errorf("interrupted, and what was done is noted: run it again to go on: %w", err)
+	}
 	if n := report.Outcomes[deadletter.Failed]; n > 0 && err == nil {
 		return fmt.Errorf("%d letters could not be sent and stay: mend the cause, and run again", n)
 	}
