@@ -1,3 +1,4 @@
+//nolint:testableexamples // It needs a database; docs/transactions.md has one that runs.
 package pgxtx_test
 
 import (
@@ -17,7 +18,7 @@ var service struct {
 	bus  *bus.Bus
 }
 
-func ExampleNew() { //nolint:testableexamples // It needs a database.
+func ExampleNew() {
 	ctx, pool, b := context.Background(), service.pool, service.bus
 	err := pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, `INSERT INTO users (id, email) VALUES ($1, $2)`, "user-1", "ada@example.com"); err != nil {

@@ -64,5 +64,6 @@ func TestOpenRowsThroughPgxsDriver(t *testing.T) {
 	defer rows.Close()
 	require.True(t, rows.Next())
 	_, err = userCreated.Publish(t.Context(), b.bus.InTx(tx), "user-1", user{})
+	require.NoError(t, rows.Err())
 	require.ErrorContains(t, err, "the connection is gone, or a query's rows are still open on it")
 }
