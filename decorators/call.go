@@ -68,12 +68,13 @@ func (h *hook[In, Out]) succeeded(ctx context.Context, in In, out Out) error {
 	_, joined := h.bus.TxFrom(ctx)
 	event, err := h.success(ctx, in, out)
 	if err == nil {
-		within, cancel := ctx, context.CancelFunc(func() {})
+		within := ctx
 		if !joined {
-			within, cancel = h.detached(ctx)
+			on := h.detached(ctx)
+			defer on.release()
+			within = on
 		}
 		_, err = h.bus.PublishAll(within, event)
-		cancel()
 	}
 	if err == nil {
 		return nil
@@ -87,9 +88,9 @@ func (h *hook[In, Out]) failed(ctx context.Context, in In, out Out, failed failu
 	event, err := h.failure(ctx, in, out, failed)
 	publish := func(returns bool) error {
 		if err == nil {
-			within, cancel := h.detached(ctx)
-			defer cancel()
-			_, err = h.bus.PublishAll(within, event)
+			on := h.detached(ctx)
+			defer on.release()
+			_, err = h.bus.PublishAll(on, event)
 		}
 		if err == nil {
 			return nil

@@ -2,7 +2,6 @@ package decorators
 
 import (
 	"cmp"
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -110,8 +109,3 @@ const (
 	// failure, the call's own.
 	PolicyReturn
 )
-
-// detached is a context for an event that must be published although the call is over.
-func (d *Decorator) detached(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.WithoutCancel(d.bus.WithoutTx(ctx)), d.timeout)
-}

@@ -37,8 +37,8 @@
 //	{"args": {…}, "result": …}                              after a success
 //	{"args": {…}, "error": {"type": "…", "message": "…"}}   after a failure
 //
-// Args and result go through a [redact.Redactor], as they are after the call; so does the error's text, in
-// which, too, nothing stays that was left out of the args. What no name tells is not known to be secret: an
+// Args and result go through a [redact.Redactor], as they are after the call, and are within its limit
+// together. So does the error's text, in which nothing stays that was left out of the args. What no name tells is not known to be secret: an
 // input that is a mere string has to be given a name, ArgName in the spec, and a result ResultName. What an
 // error quotes that is neither in the args nor written like password=… is published: wrap errors that do.
 package decorators

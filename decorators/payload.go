@@ -1,6 +1,7 @@
 package decorators
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -91,8 +92,16 @@ func texts(t reflect.Type) bool {
 	}
 }
 
-// success is {"args": {…}, "result": …}.
+// success is {"args": {…}, "result": …}. It is encoded as one if it can be, so that both are within the limit
+// together.
 func (p *payload[In, Out]) success(ctx context.Context, in In, out Out) json.RawMessage {
+	const start = `{"args":{`
+	if p.args || p.result {
+		data, err := p.encode(p.whole(in, out))
+		if err == nil && (!p.args || bytes.HasPrefix(data, []byte(start))) {
+			return data
+		}
+	}
 	data := append(make([]byte, 0, 256), '{')
 	data = p.appendArgs(ctx, data, in)
 	if p.result {
@@ -100,6 +109,53 @@ func (p *payload[In, Out]) success(ctx context.Context, in In, out Out) json.Raw
 		data = p.appendResult(ctx, data, out)
 	}
 	return append(data, '}')
+}
+
+type (
+	argsOf[A any] struct {
+		Args A `json:"args"`
+	}
+	resultOf[R any] struct {
+		Result R `json:"result"`
+	}
+	argsAndResult[A, R any] struct {
+		Args   A `json:"args"`
+		Result R `json:"result"`
+	}
+)
+
+// whole is the value that is encoded as the payload.
+func (p *payload[In, Out]) whole(in In, out Out) any {
+	switch {
+	case !p.result && p.argName != "":
+		return argsOf[map[string]In]{map[string]In{p.argName: in}}
+	case !p.result:
+		return argsOf[In]{in}
+	case p.hidden || p.noResult:
+		return p.withoutResult(in)
+	case !p.args:
+		return resultOf[Out]{out}
+	case p.argName != "":
+		return argsAndResult[map[string]In, Out]{map[string]In{p.argName: in}, out}
+	default:
+		return argsAndResult[In, Out]{in, out}
+	}
+}
+
+// withoutResult has something in the result's place.
+func (p *payload[In, Out]) withoutResult(in In) any {
+	var result any
+	if p.hidden {
+		result = redact.Mark
+	}
+	switch {
+	case !p.args:
+		return resultOf[any]{result}
+	case p.argName != "":
+		return argsAndResult[map[string]In, any]{map[string]In{p.argName: in}, result}
+	default:
+		return argsAndResult[In, any]{in, result}
+	}
 }
 
 // failure is {"args": {…}, "error": {"type": "…", "message": "…"}}.

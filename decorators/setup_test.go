@@ -97,7 +97,8 @@ func outboxed(t testing.TB, pool int, change ...func(*decorators.Config)) *testB
 func decorate(t testing.TB, b *bus.Bus, change ...func(*decorators.Config)) *testBundle {
 	t.Helper()
 	bundle := &testBundle{bus: b, metrics: prometheus.NewRegistry(), log: &logged{}}
-	config := decorators.Config{Bus: b, Metrics: bundle.metrics, Logger: slog.New(slog.NewTextHandler(bundle.log, nil))}
+	// Nothing here is to fail for a machine that is busy.
+	config := decorators.Config{Bus: b, Timeout: time.Minute, Metrics: bundle.metrics, Logger: slog.New(slog.NewTextHandler(bundle.log, nil))}
 	for _, c := range change {
 		c(&config)
 	}

@@ -58,6 +58,10 @@ var rules = []archtest.Rule{
 		Room: rooms("envelopes/..."), Never: append(rooms("bus/..."), above...),
 	},
 	{
+		Why:  "what is secret has nothing to do with what an event is",
+		Room: rooms("envelopes/redact"), Never: rooms("envelopes", "topics/..."),
+	},
+	{
 		Why:  "delivery and the dead letters' headers are the vocabulary of both sides",
 		Room: rooms("bus/delivery", "bus/deadletter"), Never: rooms("bus", "bus/outbox/...", "bus/kafka/...", "forwarder/..."),
 	},
