@@ -83,7 +83,7 @@ func domainHook[In, Out any](d *Decorator, spec DomainSpec, id func(In, Out) str
 	})
 	faults.policy(spec.Policy)
 	if id == nil {
-		faults.add("there is no aggregate id, which a domain event must have: give a function, or for DomainRun the id")
+		faults.addf("there is no aggregate id, which a domain event must have: give a function, or for DomainRun the id")
 	}
 	if !faults.call(d, missing) {
 		return nil, faults.err()

@@ -85,8 +85,8 @@ func TestTheGuidesLoginPublishesNoPassword(t *testing.T) {
 		}
 		rows := d.rows(t)
 		require.Len(t, rows, 2)
-		require.Equal(t, loggedIn, string(rows[0].envelope.Payload))
-		require.Equal(t, refused, string(rows[1].envelope.Payload))
+		require.JSONEq(t, loggedIn, string(rows[0].envelope.Payload))
+		require.JSONEq(t, refused, string(rows[1].envelope.Payload))
 		for _, row := range rows {
 			require.Equal(t, "marty.auth.events", row.topic)
 			require.Equal(t, "u-1", row.key.String)

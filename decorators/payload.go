@@ -33,13 +33,13 @@ func newPayload[In, Out any](h *hook[In, Out], c content, faults *faults) *paylo
 	if p.argName == "" && bare(in) {
 		p.argName = baseName(in)
 		if c.args && predeclared(in) {
-			faults.add("the input is a %v, which has no name that could say that it is a secret: set ArgName, or leave the args out", in)
+			faults.addf("the input is a %v, which has no name that could say that it is a secret: set ArgName, or leave the args out", in)
 		}
 	}
 	if p.resultName == "" && bare(out) {
 		p.resultName = baseName(out)
 		if c.result && predeclared(out) && texts(out) {
-			faults.add("the result is a %v, which has no name that could say that it is a secret: set ResultName, or leave the result out", out)
+			faults.addf("the result is a %v, which has no name that could say that it is a secret: set ResultName, or leave the result out", out)
 		}
 	}
 	p.hidden = h.redact.Secret(p.resultName)
@@ -164,8 +164,7 @@ func (p *payload[In, Out]) failure(ctx context.Context, in In, failed failure) j
 	data = p.appendArgs(ctx, data, in)
 	if p.err {
 		data = member(data, "error")
-		// It cannot fail.
-		encoded, _ := json.Marshal(struct {
+		encoded, _ := json.Marshal(struct { //nolint:errchkjson // Two strings.
 			Type    string `json:"type"`
 			Message string `json:"message"`
 		}{failed.typ, failed.message})
@@ -243,8 +242,7 @@ func (p *payload[In, Out]) encode(value any) (data json.RawMessage, err error) {
 
 // unencoded stands for what could not be encoded.
 func unencoded(what string, value any) string {
-	// It cannot fail.
-	typ, _ := json.Marshal(fmt.Sprintf("%T", value))
+	typ, _ := json.Marshal(fmt.Sprintf("%T", value)) //nolint:errchkjson // A string.
 	if what == "args" {
 		return `{"[not encoded]":` + string(typ) + `}`
 	}

@@ -138,8 +138,8 @@ func TestADecoratedFunctionHasTheTypeOfTheOriginalAndNests(t *testing.T) {
 	t.Parallel()
 	d := direct(t)
 	var original use = echo
-	// The assignment to use is the test.
-	var all use = decorators.Must(decorators.OnSuccess(d.Decorator, successSpec, eitherID,
+	var all use //nolint:staticcheck // That it can be assigned is the test.
+	all = decorators.Must(decorators.OnSuccess(d.Decorator, successSpec, eitherID,
 		decorators.Must(decorators.OnError(d.Decorator, errorSpec, inputID,
 			decorators.Must(decorators.Domain(d.Decorator, domainSpec, eitherID,
 				decorators.Must(decorators.Audit(d.Decorator, auditSpec, eitherID, original))))))))

@@ -15,19 +15,19 @@ type faults struct {
 	all []error
 }
 
-func (f *faults) add(format string, args ...any) {
+func (f *faults) addf(format string, args ...any) {
 	f.all = append(f.all, fmt.Errorf("%w: "+f.of+": "+format, append([]any{ErrConfig}, args...)...))
 }
 
 func (f *faults) required(field, value, cure string) {
 	if value == "" {
-		f.add("%s is empty: %s", field, cure)
+		f.addf("%s is empty: %s", field, cure)
 	}
 }
 
 func (f *faults) check(err error) {
 	if err != nil {
-		f.add("%w", err)
+		f.addf("%w", err)
 	}
 }
 
@@ -48,17 +48,17 @@ func (f *faults) custom(d *Decorator, topic, eventType string, priority envelope
 
 func (f *faults) policy(p Policy) {
 	if p > PolicyReturn {
-		f.add("Policy is %d: give PolicyLog, PolicyReturn or nothing", p)
+		f.addf("Policy is %d: give PolicyLog, PolicyReturn or nothing", p)
 	}
 }
 
 // call checks what any function is decorated with, and says whether there is a Bus to ask for more.
 func (f *faults) call(d *Decorator, missing bool) bool {
 	if d == nil {
-		f.add("the Decorator is nil: make one with New")
+		f.addf("the Decorator is nil: make one with New")
 	}
 	if missing {
-		f.add("the function is nil: give the one to decorate")
+		f.addf("the function is nil: give the one to decorate")
 	}
 	return d != nil
 }

@@ -142,15 +142,15 @@ func TestTheZeroSpecsAreTheTable(t *testing.T) {
 	call(decorators.Domain(d.Decorator, domainSpec, eitherID, echo))
 	domain, err := d.only(t).Envelope.Domain()
 	require.NoError(t, err)
-	require.Equal(t, args+`}`, text(domain.EventData), "a domain event has the args, and not the result")
+	require.JSONEq(t, args+`}`, text(domain.EventData), "a domain event has the args, and not the result")
 	require.Equal(t, "u-1", domain.AggregateID)
 	call(decorators.Domain(d.Decorator, domainSpec, eitherID, refuse))
 	bustest.RequireNothing(t, d.recorder)
 
 	call(decorators.OnSuccess(d.Decorator, successSpec, eitherID, echo))
-	require.Equal(t, args+`,`+result+`}`, string(d.only(t).Envelope.Payload), "a success has both")
+	require.JSONEq(t, args+`,`+result+`}`, string(d.only(t).Envelope.Payload), "a success has both")
 	call(decorators.OnError(d.Decorator, errorSpec, inputID, refuse))
-	require.Equal(t, args+`,"error":{"type":"*errors.errorString","message":"refused"}}`, string(d.only(t).Envelope.Payload), "an error has both")
+	require.JSONEq(t, args+`,"error":{"type":"*errors.errorString","message":"refused"}}`, string(d.only(t).Envelope.Payload), "an error has both")
 
 	call(decorators.OnSuccess(d.Decorator, decorators.SuccessSpec{Topic: "t", EventType: "e", OmitArgs: true, OmitResult: true}, eitherID, echo))
 	require.JSONEq(t, `{}`, string(d.only(t).Envelope.Payload))
