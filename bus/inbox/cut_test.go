@@ -55,7 +55,7 @@ func (c *cutConn) Write(p []byte) (int, error) {
 		return c.Conn.Write(p)
 	}
 	if !c.committed {
-		_ = c.Conn.Close()
+		_ = c.Close()
 		return len(p), nil
 	}
 	n, err := c.Conn.Write(p)
@@ -63,8 +63,8 @@ func (c *cutConn) Write(p []byte) (int, error) {
 		return n, err
 	}
 	// The answer comes when the server has committed, and is lost.
-	if _, err := c.Conn.Read(make([]byte, 64)); err != nil {
+	if _, err := c.Read(make([]byte, 64)); err != nil {
 		return n, err
 	}
-	return n, c.Conn.Close()
+	return n, c.Close()
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/lib/pq"
 	"github.com/stretchr/testify/require"
 
 	"github.com/tailrace-go/tailrace/bus/bustest"
@@ -38,14 +39,9 @@ func (b bundle) shape(t testing.TB) (all []string) {
 		`SELECT unnest(reloptions) FROM pg_class WHERE relname = 'event_inbox' ORDER BY 1`,
 		`SELECT concat_ws(' ', version_id, is_applied) FROM event_inbox_migrations ORDER BY version_id`,
 	} {
-		rows, err := b.db.QueryContext(b.ctx, query)
-		require.NoError(t, err)
-		for rows.Next() {
-			var line string
-			require.NoError(t, rows.Scan(&line))
-			all = append(all, line)
-		}
-		require.NoError(t, rows.Err())
+		var lines pq.StringArray
+		require.NoError(t, b.db.QueryRowContext(b.ctx, `SELECT array_agg(line) FROM (`+query+`) AS q(line)`).Scan(&lines))
+		all = append(all, lines...)
 	}
 	return all
 }
