@@ -37,7 +37,7 @@ type Config struct {
 	PurgeInterval time.Duration
 
 	// Metrics registers tailrace_inbox_duplicates_total, by consumer, and tailrace_inbox_purged_rows_total.
-	// Default: none.
+	// Several inboxes on one Registerer count together. Default: none.
 	Metrics prometheus.Registerer
 	// Logger gets a line at debug level for a duplicate and at info level for a purge. Default: none.
 	Logger *slog.Logger

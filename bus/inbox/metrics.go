@@ -2,8 +2,11 @@ package inbox
 
 import (
 	"errors"
+	"fmt"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/tailrace-go/tailrace/internal/telemetry"
 )
 
 // metrics are the inbox's, named by the Prometheus conventions. Consumers are named by code, so that
@@ -28,8 +31,11 @@ func newMetrics(registerer prometheus.Registerer, table string) (*metrics, error
 	if registerer == nil {
 		return m, nil
 	}
-	if err := errors.Join(registerer.Register(m.duplicates), registerer.Register(m.purged)); err != nil {
-		return nil, errors.Join(errors.New("inbox: could not register the metrics: use one Inbox for all consumers of a table, or give each a Registerer of its own"), err)
+	var faults [2]error
+	m.duplicates, faults[0] = telemetry.Register(registerer, m.duplicates)
+	m.purged, faults[1] = telemetry.Register(registerer, m.purged)
+	if err := errors.Join(faults[:]...); err != nil {
+		return nil, fmt.Errorf("inbox: register the metrics: %w", err)
 	}
 	return m, nil
 }
