@@ -270,7 +270,7 @@ func TestNewReportsAllMistakesAtOnce(t *testing.T) {
 	x := b.inbox(t, inbox.Config{Metrics: registry})
 	b.inbox(t, inbox.Config{Metrics: registry}) // another service's, on the same table: they count together
 	taken := prometheus.NewRegistry()
-	taken.MustRegister(prometheus.NewGauge(prometheus.GaugeOpts{Name: "tailrace_inbox_purged_rows_total", Help: "somebody else's"}))
+	taken.MustRegister(prometheus.NewCounter(prometheus.CounterOpts{Name: "tailrace_inbox_purged_rows_total", Help: "somebody else's"}))
 	_, err = inbox.New(inbox.Config{Bus: b.bus, Metrics: taken})
 	require.ErrorContains(t, err, "Registerer of its own")
 	for _, name := range []string{"", strings.Repeat("x", 256), "\x00"} {
