@@ -1,0 +1,12 @@
+// What docs/from-watermill-forwarder.md shows as it was before has these around it.
+package before
+
+import (
+	wforwarder "github.com/ThreeDotsLabs/watermill/components/forwarder"
+	wsql "github.com/ThreeDotsLabs/watermill-sql/v3/pkg/sql"
+)
+
+var (
+	_ wforwarder.Config
+	_ wsql.PublisherConfig
+)
