@@ -2,8 +2,8 @@
 package before
 
 import (
-	wforwarder "github.com/ThreeDotsLabs/watermill/components/forwarder"
 	wsql "github.com/ThreeDotsLabs/watermill-sql/v3/pkg/sql"
+	wforwarder "github.com/ThreeDotsLabs/watermill/components/forwarder"
 )
 
 var (
