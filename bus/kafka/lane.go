@@ -85,6 +85,13 @@ func (s *Sender) release(fx *effects, l *lane) {
 		s.flush(fx, l, *l.fault)
 		return
 	}
+	if l.head != nil && l.head.stream.stopped {
+		// Its turn may never come: the broker can be away for longer than the stream's Close may wait.
+		l.busy = true
+		s.abandon(fx, l, ErrClosed)
+		fx.release = append(fx.release, l)
+		return
+	}
 	s.enqueue(l)
 	s.settleTopic(fx, l.topic)
 }
@@ -207,6 +214,10 @@ func (s *Sender) refuse(fx *effects, l *lane, err error) {
 		})
 		s.done(fx, l)
 		l.half = l.suspect // the others may all be innocent
+		return
+	}
+	if b.stream.stopped {
+		s.abandon(fx, l, err) // as in release
 		return
 	}
 	l.suspect += len(b.entries)

@@ -92,9 +92,12 @@ func (st *stream) Close() {
 			s.forsake(fx, st)
 			s.mu.Unlock()
 			s.run(fx)
+			timeout.Reset(forsakePause) // for what was between two states
 		}
 	}
 }
+
+const forsakePause = 100 * time.Millisecond
 
 // withdraw reports what is queued behind a closed fence now, instead of when its turn comes.
 func (st *stream) withdraw(err error) {
