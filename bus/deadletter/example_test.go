@@ -34,7 +34,9 @@ func (m *exampleMailbox) Commit(_ context.Context, _ int32, offset int64, _ stri
 }
 
 // exampleSender stands for kafka.NewSender.
-type exampleSender struct{ report func([]*delivery.Record, delivery.Verdict) }
+type exampleSender struct {
+	report func([]*delivery.Record, delivery.Verdict)
+}
 
 func (s *exampleSender) Stream(config delivery.StreamConfig) delivery.Stream {
 	s.report = config.Report

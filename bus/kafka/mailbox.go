@@ -117,9 +117,21 @@ func ask[T any](ctx context.Context, m *Mailbox, what string, f func(sarama.Clie
 	answered := make(chan answer, 1)
 	go func() {
 		var a answer
-		client, err := m.connect()
-		if a.err = err; err == nil {
-			a.value, a.err = f(client)
+		for try := 1; ; try++ {
+			client, err := m.connect()
+			if a.err = err; err == nil {
+				a.value, a.err = f(client)
+			}
+			if try == askTries || !coordinatorMoves(a.err) {
+				break
+			}
+			select {
+			case <-time.After(askPause):
+			case <-ctx.Done():
+			}
+			if ctx.Err() != nil {
+				break
+			}
 		}
 		answered <- a
 	}()
@@ -132,6 +144,26 @@ func ask[T any](ctx context.Context, m *Mailbox, what string, f func(sarama.Clie
 	case <-ctx.Done():
 		var none T
 		return none, fmt.Errorf("kafka: %s %s: %w", what, m.config.Topic, ctx.Err())
+	}
+}
+
+// A cluster's first group makes it create the topic of the offsets, which takes some seconds.
+const (
+	askTries = 60
+	askPause = 500 * time.Millisecond
+)
+
+// coordinatorMoves reports whether the group's coordinator is not there yet, or not there any more.
+func coordinatorMoves(err error) bool {
+	var code sarama.KError
+	if !errors.As(err, &code) {
+		return false
+	}
+	switch code {
+	case sarama.ErrOffsetsLoadInProgress, sarama.ErrConsumerCoordinatorNotAvailable, sarama.ErrNotCoordinatorForConsumer:
+		return true
+	default:
+		return false
 	}
 }
 
