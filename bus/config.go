@@ -61,7 +61,8 @@ type Config struct {
 	Metrics prometheus.Registerer
 	// Clock tells the time of events that have none. Default: time.Now.
 	Clock func() time.Time
-	// Logger gets one line at debug level a publish, without payloads. Default: none.
+	// Logger gets one line at debug level an event, without payloads. What goes wrong is returned, not logged.
+	// Default: none.
 	Logger *slog.Logger
 }
 
