@@ -3,6 +3,7 @@ package forwarder
 import (
 	"cmp"
 	"slices"
+	"time"
 
 	"github.com/tailrace-go/tailrace/bus/delivery"
 	"github.com/tailrace-go/tailrace/bus/outbox"
@@ -17,6 +18,8 @@ type chunk struct {
 	entries []entry // ascending by id
 	records []delivery.Record
 	open    int // entries not done
+	// read is when the rows were read.
+	read time.Time
 }
 
 // entry is one row on its way.
@@ -27,6 +30,8 @@ type entry struct {
 	key                 *keyState
 	retries, maxRetries int32
 	bytes               int
+	// age is the row's when it was read.
+	age time.Duration
 	// probe: the row was sent alone, to see whether its key or topic flows again.
 	probe bool
 	// copy: what is on its way is the copy for the dead letters.
@@ -38,9 +43,10 @@ type entry struct {
 // refBits is how many bits of a record's Ref hold the entry's place in its chunk.
 const refBits = 20
 
-func newChunk(number int64, rows []outbox.Row) *chunk {
+func newChunk(number int64, rows []outbox.Row, read time.Time) *chunk {
 	c := &chunk{
 		number:  number,
+		read:    read,
 		first:   rows[0].ID,
 		entries: make([]entry, len(rows)),
 		records: make([]delivery.Record, len(rows)),

@@ -16,8 +16,10 @@ func (s *session) judge() (err error) {
 		err = errLease
 	}
 	for _, r := range s.reports.take() {
+		s.sends.end(r)
 		switch {
 		case r.verdict.Fault == delivery.Delivered:
+			s.metrics.batch(len(r.records), r.verdict.Sent)
 			s.delivered(r.records)
 		case s.closing || err != nil:
 			// The rows stay pending.
@@ -48,6 +50,7 @@ func (s *session) permit() bool {
 
 // delivered settles what the broker acknowledged, and frees the keys that waited for it.
 func (s *session) delivered(records []*delivery.Record) {
+	now := time.Now()
 	settle := settlement{ids: make([]int64, 0, len(records)), refs: make([]int64, 0, len(records))}
 	for _, record := range records {
 		c, e := s.at(record.Ref)
@@ -63,13 +66,14 @@ func (s *session) delivered(records []*delivery.Record) {
 			s.buried(c, e)
 			continue
 		}
+		s.metrics.forwardSeconds.Observe((e.age + now.Sub(c.read)).Seconds())
 		settle.ids = append(settle.ids, e.id)
 		settle.refs = append(settle.refs, record.Ref)
 		if k.held != nil {
 			if e.probe {
 				s.release(k)
 			} else if k.flying == 0 {
-				s.ready(k, time.Now())
+				s.ready(k, now)
 			}
 		}
 		k.forget()
@@ -274,7 +278,7 @@ func (s *session) pump() {
 func (s *session) fetched(f found) {
 	var c *chunk
 	if len(f.rows) > 0 {
-		c = s.chunk(f.rows)
+		c = s.chunk(f.rows, f.read)
 	}
 	var touched []*keyState
 	i := 0

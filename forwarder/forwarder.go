@@ -24,6 +24,7 @@ import (
 	"time"
 
 	"github.com/tailrace-go/tailrace/bus/outbox"
+	"github.com/tailrace-go/tailrace/internal/telemetry"
 )
 
 // Forwarder forwards one outbox. It is safe for concurrent use.
@@ -31,6 +32,7 @@ type Forwarder struct {
 	config  Config
 	store   *outbox.Store
 	metrics *metrics
+	spans   *telemetry.Spans
 	status  status
 	drains  chan *drain
 
@@ -56,7 +58,11 @@ func New(config Config) (*Forwarder, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Forwarder{config: config, store: store, metrics: m, drains: make(chan *drain), ended: make(chan struct{})}, nil
+	var spans *telemetry.Spans
+	if config.Tracer != nil {
+		spans = telemetry.NewSpans(config.Tracer, scope)
+	}
+	return &Forwarder{config: config, store: store, metrics: m, spans: spans, drains: make(chan *drain), ended: make(chan struct{})}, nil
 }
 
 // Run forwards until ctx ends, then finishes what is on its way, settles it and gives the outbox back.

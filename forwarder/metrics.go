@@ -13,8 +13,9 @@ type metrics struct {
 	forwardedTotal, retriedTotal, deadTotal               *prometheus.CounterVec
 	lateTotal, sweptTotal, purgedTotal                    prometheus.Counter
 	readSeconds, settleSeconds, readRows, settleRows      prometheus.Histogram
+	produceSeconds, forwardSeconds, batchEvents           prometheus.Histogram
 	inFlight, waitingRows, pausedTopics, gapCount, owning prometheus.Gauge
-	oldestSeconds                                         prometheus.Gauge
+	pendingRows, oldestSeconds                            prometheus.Gauge
 
 	mu     sync.Mutex
 	topics map[string]string
@@ -59,12 +60,16 @@ func newMetrics(registerer prometheus.Registerer, table string) (*metrics, error
 		readRows:       histogram("read_rows", "Rows that a read of the outbox returned.", rows),
 		settleSeconds:  histogram("settle_duration_seconds", "Time of a statement that settles rows.", seconds),
 		settleRows:     histogram("settle_rows", "Rows settled by a statement.", rows),
+		batchEvents:    histogram("batch_events", "Events of a batch that the broker acknowledged.", rows),
+		produceSeconds: histogram("produce_duration_seconds", "Time from a batch's first request to its acknowledgement, by the broker, resends included.", seconds),
+		forwardSeconds: histogram("forward_duration_seconds", "Time from an event's created_at, which is when its transaction began, to its acknowledgement by the broker.", prometheus.ExponentialBuckets(0.001, 2, 20)),
 		inFlight:       gauge("in_flight_rows", "Rows read and not settled yet."),
 		waitingRows:    gauge("waiting_rows", "Rows that wait behind a refused event or a paused topic."),
 		pausedTopics:   gauge("paused_topics", "Topics that are unknown or not authorised."),
 		gapCount:       gauge("gaps", "Ranges of ids that were given out and not seen yet."),
 		owning:         gauge("owner", "1 while this process owns the outbox."),
-		oldestSeconds:  gauge("oldest_pending_age_seconds", "Age of the oldest row that is on its way or waits."),
+		pendingRows:    gauge("pending_rows", "Rows that are not delivered yet and not dead, every 5 seconds. Of those not read yet, 10,000 are counted and more are estimated."),
+		oldestSeconds:  gauge("oldest_pending_age_seconds", "Age, since created_at, of the oldest row that is not delivered yet and not dead, every 5 seconds."),
 		topics:         map[string]string{},
 	}
 	if registerer == nil {
@@ -123,12 +128,23 @@ func (m *metrics) state(flying, waiting, paused int) {
 	m.inFlight.Set(float64(flying))
 	m.waitingRows.Set(float64(waiting))
 	m.pausedTopics.Set(float64(paused))
-	if flying+waiting == 0 {
-		m.oldestSeconds.Set(0)
+	if flying+waiting == 0 { // the reader has all the room it wants, so there is nothing that it has not read
+		m.backlog(0, 0)
 	}
 }
 
-func (m *metrics) oldest(age time.Duration) { m.oldestSeconds.Set(age.Seconds()) }
+func (m *metrics) backlog(pending int64, oldest time.Duration) {
+	m.pendingRows.Set(float64(pending))
+	m.oldestSeconds.Set(oldest.Seconds())
+}
+
+// batch counts an acknowledged batch.
+func (m *metrics) batch(events int, sent time.Time) {
+	m.batchEvents.Observe(float64(events))
+	if !sent.IsZero() {
+		m.produceSeconds.Observe(time.Since(sent).Seconds())
+	}
+}
 
 func (m *metrics) owner(is bool) {
 	if is {
@@ -136,4 +152,5 @@ func (m *metrics) owner(is bool) {
 		return
 	}
 	m.owning.Set(0)
+	m.state(0, 0, 0)
 }

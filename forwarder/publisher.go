@@ -158,15 +158,17 @@ func (st *publisherStream) publish(group []*delivery.Record) {
 	if len(group) == 0 {
 		return
 	}
+	sent := time.Now()
 	fault, err := st.attempt(group)
 	if err == nil || len(group) == 1 || fault == delivery.Transport || fault == delivery.Withheld {
-		st.report(group, fault, err)
+		st.report(group, sent, fault, err)
 		return
 	}
 	for _, record := range group {
 		if one := st.passing([]*delivery.Record{record}); len(one) == 1 {
+			sent := time.Now()
 			fault, err := st.attempt(one)
-			st.report(one, fault, err)
+			st.report(one, sent, fault, err)
 		}
 	}
 }
@@ -216,13 +218,13 @@ func (st *publisherStream) withhold(records []*delivery.Record) {
 	st.config.Report(records, delivery.Verdict{Fault: delivery.Withheld, Err: errClosed, Partition: -1, Offset: -1})
 }
 
-func (st *publisherStream) report(group []*delivery.Record, fault delivery.Fault, err error) {
+func (st *publisherStream) report(group []*delivery.Record, sent time.Time, fault delivery.Fault, err error) {
 	if fault != delivery.Delivered && fault != delivery.Withheld {
 		for _, record := range group {
 			record.Fence.Close()
 		}
 	}
-	st.config.Report(group, delivery.Verdict{Fault: fault, Err: err, Partition: -1, Offset: -1})
+	st.config.Report(group, delivery.Verdict{Fault: fault, Err: err, Partition: -1, Offset: -1, Sent: sent})
 }
 
 func (st *publisherStream) messages(group []*delivery.Record) []*message.Message {

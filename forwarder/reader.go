@@ -43,6 +43,10 @@ type found struct {
 	suspects []int64
 	// frontier: every row at or below it was handed over, or can never come.
 	frontier int64
+	// last: every row at or below it was read, gaps apart.
+	last int64
+	// read is when the statement began.
+	read time.Time
 	// demand, when not 0, tells that a read that began after that many calls of demand reached the end of
 	// the table; swept the same of a sweep.
 	demand, swept int64
@@ -190,7 +194,7 @@ func (r *reader) step(ctx context.Context) (time.Duration, error) {
 			r.mu.Unlock()
 			ids = ids[:at]
 		}
-		return 0, r.hand(ctx, found{rows: rows, asked: ids})
+		return 0, r.hand(ctx, found{rows: rows, asked: ids, read: start})
 	}
 	wait := r.config.PollMax
 	if room := int(r.room.Load()); room > 0 && !r.stopped.Load() {
@@ -254,7 +258,7 @@ func (r *reader) forward(ctx context.Context, limit int) (bool, error) {
 	if len(pending) == 0 && demand == 0 && r.frontier() == r.handed {
 		return full, nil
 	}
-	return full, r.hand(ctx, found{rows: pending, demand: demand})
+	return full, r.hand(ctx, found{rows: pending, demand: demand, read: start})
 }
 
 // frontier is the id up to which every row was handed over, or can never come.
@@ -281,7 +285,7 @@ func (r *reader) alive(at time.Time) { r.nextBeat = at.Add(r.config.Lease / 4) }
 
 // hand gives the session what was found, beating for as long as the session is busy.
 func (r *reader) hand(ctx context.Context, f found) error {
-	f.frontier = r.frontier()
+	f.frontier, f.last = r.frontier(), r.last
 	for {
 		timer := time.NewTimer(time.Until(r.nextBeat))
 		select {

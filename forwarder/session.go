@@ -49,7 +49,10 @@ type session struct {
 	frontier  int64
 	drains    []*drain
 	closing   bool
-	ageAt     time.Time
+	last      int64
+	sampler   *sampler // nil without metrics
+	sampleAt  time.Time
+	sends     sends
 }
 
 // report is a verdict as the sender gave it.
@@ -65,7 +68,11 @@ func newSession(f *Forwarder, claim *outbox.Claim, lowWater int64) *session {
 		settler: newSettler(f.store, &f.config, f.metrics, &f.status),
 		reports: newMailbox[report](),
 		topics:  map[string]*topicState{}, lone: map[*keyState]struct{}{}, names: headerNames{},
-		chunks: map[int64]*chunk{}, wanted: map[int64]*keyState{}, suspected: map[int64]struct{}{}, frontier: lowWater,
+		chunks: map[int64]*chunk{}, wanted: map[int64]*keyState{}, suspected: map[int64]struct{}{}, frontier: lowWater, last: lowWater,
+		sends: sends{spans: f.spans},
+	}
+	if f.config.Registerer != nil {
+		s.sampler = newSampler(f.store, f.metrics)
 	}
 	s.stream = f.config.Sender.Stream(delivery.StreamConfig{
 		Permit: s.permit,
@@ -88,6 +95,9 @@ func (s *session) run(ctx context.Context, drains <-chan *drain) error {
 	defer stopSettling()
 	settlerDone := make(chan struct{})
 	go func() { defer close(settlerDone); s.settler.run(settling) }()
+
+	stopSampling := s.sampler.start(ctx)
+	defer stopSampling()
 
 	err := s.loop(ctx, readerDone, drains)
 	if err == nil {
@@ -219,11 +229,11 @@ func (s *session) advance() {
 
 // found takes what the reader read.
 func (s *session) found(f found) {
-	s.frontier = f.frontier
+	s.frontier, s.last = f.frontier, f.last
 	if f.asked != nil {
 		s.fetched(f)
 	} else if len(f.rows) > 0 {
-		c := s.chunk(f.rows)
+		c := s.chunk(f.rows, f.read)
 		for i := range f.rows {
 			s.place(c, i, &f.rows[i])
 		}
@@ -239,9 +249,9 @@ func (s *session) found(f found) {
 	}
 }
 
-func (s *session) chunk(rows []outbox.Row) *chunk {
+func (s *session) chunk(rows []outbox.Row, read time.Time) *chunk {
 	s.lastChunk++
-	c := newChunk(s.lastChunk, rows)
+	c := newChunk(s.lastChunk, rows, read)
 	s.chunks[c.number] = c
 	s.flying += len(rows)
 	return c
@@ -276,6 +286,7 @@ func (s *session) place(c *chunk, i int, row *outbox.Row) {
 func (s *session) identify(e *entry, row *outbox.Row, k *keyState) {
 	e.id, e.topic, e.key, e.eventID = row.ID, k.topic, k, row.EventID
 	e.retries, e.maxRetries = int32(row.RetryCount), int32(row.MaxRetries) //nolint:gosec // The columns are int4.
+	e.age = row.Age
 	e.bytes = len(row.Payload) + len(row.Key) + len(row.Headers) + len(row.EventID)
 	s.bytes += int64(e.bytes)
 }

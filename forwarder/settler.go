@@ -18,7 +18,6 @@ type ledger interface {
 type attempts interface {
 	Retry(ctx context.Context, ids []int64, reason string, after time.Duration) ([]int64, error)
 	Kill(ctx context.Context, id int64, reason string) error
-	Age(ctx context.Context, id int64) (time.Duration, error)
 }
 
 // settler writes to the table what became of the rows, in the order it is told, on connections of its
@@ -75,16 +74,6 @@ func (s *settler) retry(ids []int64, reason error, after time.Duration, then fun
 func (s *settler) kill(id int64, reason error, then func()) {
 	s.put(job{write: func(ctx context.Context) (func(), error) {
 		return then, s.ledger.Kill(ctx, id, deadletter.Reason(reason))
-	}})
-}
-
-// measure has the age of a row told. Nothing waits for it, and nothing is tried twice for it.
-func (s *settler) measure(id int64, tell func(time.Duration)) {
-	s.put(job{write: func(ctx context.Context) (func(), error) {
-		if age, err := s.ledger.Age(ctx, id); err == nil {
-			tell(age)
-		}
-		return func() {}, nil
 	}})
 }
 

@@ -102,18 +102,5 @@ func (s *session) publishState() {
 	}
 	s.status.set(func(now *Status) { now.Flying, now.Waiting, now.Paused = s.flying, waiting, paused })
 	s.metrics.state(s.flying, waiting, len(paused))
-	s.measureAge()
-}
-
-// ageEvery is how often the database is asked for the age of the oldest row in hand.
-const ageEvery = 5 * time.Second
-
-// measureAge has the age of the oldest row in hand read, on the settler's connections.
-func (s *session) measureAge() {
-	oldest := s.oldest()
-	if oldest == 0 || time.Now().Before(s.ageAt) {
-		return
-	}
-	s.ageAt = time.Now().Add(ageEvery)
-	s.settler.measure(oldest, s.metrics.oldest)
+	s.sample(waiting)
 }

@@ -5,7 +5,10 @@
 // in the order it was given them, and after a refusal sends none behind it (see [Fence]).
 package delivery
 
-import "sync/atomic"
+import (
+	"sync/atomic"
+	"time"
+)
 
 // Record is one record to be sent. The sender neither changes nor copies it; the caller may reuse it,
 // and what it points to, once the record's verdict was reported.
@@ -92,6 +95,9 @@ type Verdict struct {
 	// others follow at consecutive offsets.
 	Partition int32
 	Offset    int64
+	// Sent is when the request that carried the records left for the first time, zero for records that
+	// were not sent, or when the sender does not say.
+	Sent time.Time
 }
 
 // Sender opens streams of records to a broker.

@@ -20,6 +20,7 @@ type batch struct {
 	records []*delivery.Record // those that are sent
 	size    int                // encoded, before compression
 
+	sent    time.Time // for the first time
 	encoded *sarama.RecordBatch
 	slab    *slab
 
@@ -46,6 +47,7 @@ func (b *batch) encode(s *Sender, now time.Time) {
 	if b.encoded != nil {
 		return
 	}
+	b.sent = now
 	sl, _ := s.slabs.Get().(*slab)
 	headers := 0
 	for _, record := range b.records {
@@ -123,6 +125,7 @@ func varintSize(n int) int {
 
 // reportBatch reports what was sent with the verdict and the withheld between it, in lane order.
 func (fx *effects) reportBatch(b *batch, verdict delivery.Verdict) {
+	verdict.Sent = b.sent
 	if len(b.entries) == len(b.records) {
 		fx.report(b.stream, b.records, verdict)
 		return

@@ -19,7 +19,7 @@ type Store struct {
 	db    *sql.DB
 	table table
 
-	settle, remove, retry, kill, oldest, purge string
+	settle, remove, retry, kill, backlog, purge string
 }
 
 // NewStore returns a store over table, which [Check] should have approved. Empty means [DefaultTable].
@@ -41,7 +41,7 @@ func NewStore(db *sql.DB, tableName string) (*Store, error) {
 			WHERE id = ANY($1) AND processed_at IS NULL AND retry_count + 1 < max_retries RETURNING id`,
 		kill: `UPDATE ` + name + ` SET retry_count = greatest(max_retries, retry_count), error_message = $2,
 			next_attempt_at = NULL WHERE id = $1 AND processed_at IS NULL`,
-		oldest: `SELECT extract(epoch FROM now() - created_at) FROM ` + name + ` WHERE id = $1`,
+		backlog: backlogQuery(name),
 		purge: `WITH step AS (SELECT id, processed_at FROM ` + name + ` WHERE id > $1 ORDER BY id LIMIT $3),
 			gone AS (DELETE FROM ` + name + ` USING (SELECT id FROM step
 				WHERE processed_at < now() - $2 * interval '1 microsecond') old WHERE ` + name + `.id = old.id)
@@ -90,16 +90,6 @@ func (s *Store) Retry(ctx context.Context, ids []int64, reason string, after tim
 func (s *Store) Kill(ctx context.Context, id int64, reason string) error {
 	_, err := s.db.ExecContext(ctx, s.kill, id, reason)
 	return wrap("mark a row dead", err)
-}
-
-// Age returns how long ago the row was written by the database's clock, 0 if it is gone.
-func (s *Store) Age(ctx context.Context, id int64) (time.Duration, error) {
-	var seconds float64
-	err := s.db.QueryRowContext(ctx, s.oldest, id).Scan(&seconds)
-	if errors.Is(err, sql.ErrNoRows) {
-		return 0, nil
-	}
-	return time.Duration(seconds * float64(time.Second)), wrap("read a row's age", err)
 }
 
 // Purge deletes, of the next limit rows after the given id, those processed longer than keep ago. It

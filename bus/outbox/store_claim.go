@@ -92,7 +92,7 @@ func (c *Claim) prepare(ctx context.Context) error {
 	const pending = `processed_at IS NULL AND retry_count < max_retries`
 	const wait = `CASE WHEN next_attempt_at > now() THEN extract(epoch FROM next_attempt_at - now())::float8 END AS wait`
 	forward := `SELECT id, (` + pending + `) AS pending, event_id, topic, CASE WHEN ` + pending + ` THEN payload END AS payload,
-		key, headers, retry_count, max_retries, ` + wait + ` FROM ` + name
+		key, headers, retry_count, max_retries, ` + wait + `, CASE WHEN ` + pending + ` THEN ` + ageMicroseconds + ` END AS age FROM ` + name
 	// One statement is one snapshot: a late commit with a lower id and the rows behind it are seen
 	// together, or the order within a key would break.
 	both := `SELECT * FROM ((SELECT late.* FROM unnest($1::bigint[], $2::bigint[]) AS gap(low, high),

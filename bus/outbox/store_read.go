@@ -28,6 +28,8 @@ type Row struct {
 	MaxRetries int
 	// Wait is how long the row's next attempt is still to wait, 0 when it is due.
 	Wait time.Duration
+	// Age is how long ago the row was written (created_at), by the database's clock as of the read.
+	Age time.Duration
 }
 
 // Limit bounds what one statement returns.
@@ -110,9 +112,12 @@ func (c *Claim) Unsettled(ctx context.Context, after, upTo int64, limit int) (id
 	return ids, last, err
 }
 
+// ageMicroseconds is Row.Age in SQL.
+const ageMicroseconds = `(date_part('epoch', now() - created_at) * 1000000)::bigint`
+
 func scanRows(rows *sql.Rows, dst []Row, most int64) (_ []Row, cut bool, err error) {
 	defer func() { _ = rows.Close() }()
-	var payload, key, headers, event, topic sql.RawBytes
+	var payload, key, headers, event, topic, age sql.RawBytes
 	var wait sql.NullFloat64
 	var lastTopic string
 	// The bytes of many rows share few allocations; a chunk lives until its last row is settled.
@@ -123,7 +128,7 @@ func scanRows(rows *sql.Rows, dst []Row, most int64) (_ []Row, cut bool, err err
 			return dst, true, nil
 		}
 		var row Row
-		if err := rows.Scan(&row.ID, &row.Pending, &event, &topic, &payload, &key, &headers, &row.RetryCount, &row.MaxRetries, &wait); err != nil {
+		if err := rows.Scan(&row.ID, &row.Pending, &event, &topic, &payload, &key, &headers, &row.RetryCount, &row.MaxRetries, &wait, &age); err != nil {
 			return dst, false, err
 		}
 		if !row.Pending {
@@ -139,10 +144,24 @@ func scanRows(rows *sql.Rows, dst []Row, most int64) (_ []Row, cut bool, err err
 		if wait.Valid {
 			row.Wait = time.Duration(wait.Float64 * float64(time.Second))
 		}
+		row.Age = microseconds(age)
 		dst = append(dst, row)
 		size += int64(len(payload) + len(key) + len(headers))
 	}
 	return dst, false, rows.Err()
+}
+
+// microseconds reads a whole number without a string of its own; nothing is 0, and so is a negative one: a
+// row is not younger than its read.
+func microseconds(text []byte) time.Duration {
+	n := time.Duration(0)
+	for _, digit := range text {
+		if digit < '0' || digit > '9' {
+			return 0
+		}
+		n = n*10 + time.Duration(digit-'0')
+	}
+	return n * time.Microsecond
 }
 
 // arena copies byte slices into blocks.

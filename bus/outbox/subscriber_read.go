@@ -243,7 +243,7 @@ func (s *subscription) read(ctx context.Context, c *Claim, after int64) (rows []
 		found, err := c.conn.QueryContext(ctx, `WITH waiting AS MATERIALIZED (SELECT topic, key FROM `+name+`
 				WHERE retry_count > 0 AND `+pendingRow+` AND next_attempt_at > now() AND key IS NOT NULL)
 			SELECT id, true, event_id, topic, payload, key, headers, retry_count, max_retries,
-				CASE WHEN next_attempt_at > now() THEN extract(epoch FROM next_attempt_at - now())::float8 END
+				CASE WHEN next_attempt_at > now() THEN extract(epoch FROM next_attempt_at - now())::float8 END, `+ageMicroseconds+`
 			FROM `+name+` WHERE id > $1 AND `+pendingRow+` AND ($3::text IS NULL OR topic = $3) AND topic <> ALL($4::text[])
 				AND (retry_count = 0 OR next_attempt_at IS NULL OR next_attempt_at <= now())
 				AND (key IS NULL OR (topic, key) NOT IN (SELECT topic, key FROM waiting))

@@ -3,6 +3,7 @@ package telemetry
 import (
 	"context"
 	"slices"
+	"time"
 	"unicode/utf8"
 
 	"go.opentelemetry.io/otel"
@@ -83,10 +84,18 @@ func NewSpansOf(provider trace.TracerProvider, scope, system string) *Spans {
 // Start starts the span of an operation on a topic, as a child of the context's span. Without links that
 // are given, it allocates nothing of its own.
 func (s *Spans) Start(ctx context.Context, operation Operation, topic string, links ...trace.Link) (context.Context, trace.Span) {
+	return s.StartAt(ctx, time.Time{}, operation, topic, links...)
+}
+
+// StartAt is Start for an operation that began at a time that has passed; the zero time is now.
+func (s *Spans) StartAt(ctx context.Context, at time.Time, operation Operation, topic string, links ...trace.Link) (context.Context, trace.Span) {
 	of, _ := s.starts[operation].Of(topic, func() *start { return s.newStart(operation, topic) })
 	options := of.options
 	if len(links) > 0 {
 		options = append(slices.Clip(options), trace.WithLinks(links...))
+	}
+	if !at.IsZero() {
+		options = append(slices.Clip(options), trace.WithTimestamp(at))
 	}
 	return s.tracer.Start(ctx, of.name, options...) //nolint:spancheck // the caller's to end
 }
