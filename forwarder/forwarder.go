@@ -24,7 +24,6 @@ import (
 	"time"
 
 	"github.com/tailrace-go/tailrace/bus/outbox"
-	"github.com/tailrace-go/tailrace/internal/telemetry"
 )
 
 // Forwarder forwards one outbox. It is safe for concurrent use.
@@ -32,7 +31,7 @@ type Forwarder struct {
 	config  Config
 	store   *outbox.Store
 	metrics *metrics
-	spans   *telemetry.Spans
+	sends   sends
 	status  status
 	drains  chan *drain
 
@@ -58,11 +57,7 @@ func New(config Config) (*Forwarder, error) {
 	if err != nil {
 		return nil, err
 	}
-	var spans *telemetry.Spans
-	if config.Tracer != nil {
-		spans = telemetry.NewSpans(config.Tracer, scope)
-	}
-	return &Forwarder{config: config, store: store, metrics: m, spans: spans, drains: make(chan *drain), ended: make(chan struct{})}, nil
+	return &Forwarder{config: config, store: store, metrics: m, sends: newSends(config.Tracer), drains: make(chan *drain), ended: make(chan struct{})}, nil
 }
 
 // Run forwards until ctx ends, then finishes what is on its way, settles it and gives the outbox back.

@@ -2,6 +2,7 @@ package forwarder
 
 import (
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -75,14 +76,18 @@ func newMetrics(registerer prometheus.Registerer, table string) (*metrics, error
 	if registerer == nil {
 		return m, nil
 	}
+	return m, register(registerer, all)
+}
+
+func register(registerer prometheus.Registerer, all []prometheus.Collector) error {
 	var faults []error
 	for _, c := range all {
 		faults = append(faults, registerer.Register(c))
 	}
 	if err := errors.Join(faults...); err != nil {
-		return nil, errors.Join(errors.New("forwarder: could not register the metrics: give each Forwarder of one table a Registerer of its own"), err)
+		return fmt.Errorf("forwarder: could not register the metrics: give each Forwarder of one table a Registerer of its own: %w", err)
 	}
-	return m, nil
+	return nil
 }
 
 // label returns the topic's label value.

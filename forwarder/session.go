@@ -69,7 +69,7 @@ func newSession(f *Forwarder, claim *outbox.Claim, lowWater int64) *session {
 		reports: newMailbox[report](),
 		topics:  map[string]*topicState{}, lone: map[*keyState]struct{}{}, names: headerNames{},
 		chunks: map[int64]*chunk{}, wanted: map[int64]*keyState{}, suspected: map[int64]struct{}{}, frontier: lowWater, last: lowWater,
-		sends: sends{spans: f.spans},
+		sends: f.sends,
 	}
 	if f.config.Registerer != nil {
 		s.sampler = newSampler(f.store, f.metrics)

@@ -21,6 +21,13 @@ const maxLinks = 128
 // sends makes the spans of batches, once their fate is known. Without spans it does nothing.
 type sends struct{ spans *telemetry.Spans }
 
+func newSends(provider trace.TracerProvider) sends {
+	if provider == nil {
+		return sends{}
+	}
+	return sends{telemetry.NewSpans(provider, scope)}
+}
+
 // end makes the span of a batch: from when it left, if the sender says, to now.
 func (t sends) end(r report) {
 	if t.spans == nil || len(r.records) == 0 || r.verdict.Fault == delivery.Withheld {

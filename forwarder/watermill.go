@@ -13,6 +13,8 @@ import (
 	"github.com/ThreeDotsLabs/watermill"
 	wforwarder "github.com/ThreeDotsLabs/watermill/components/forwarder"
 	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/tailrace-go/tailrace/bus/delivery"
 	"github.com/tailrace-go/tailrace/bus/outbox"
@@ -47,6 +49,11 @@ type WatermillConfig struct {
 
 	// Logger gets the engine's and Watermill's own log. Default slog.Default().
 	Logger *slog.Logger
+	// Registerer, if set, gets those of [Forwarder]'s metrics that this engine knows: forwarded, refused and
+	// dead events by topic, the duration of produces, and purged rows.
+	Registerer prometheus.Registerer
+	// Tracer, if set, provides the tracer of a span for each event that is sent; see Config.Tracer.
+	Tracer trace.TracerProvider
 }
 
 // WatermillEngine forwards the outbox with Watermill's own parts: components/forwarder over an
@@ -55,6 +62,8 @@ type WatermillConfig struct {
 type WatermillEngine struct {
 	config     WatermillConfig
 	subscriber outbox.SubscriberConfig
+	store      *outbox.Store
+	metrics    *metrics
 
 	mu      sync.Mutex
 	current *outbox.Subscriber
@@ -106,7 +115,31 @@ func NewWatermillEngine(config WatermillConfig) (*WatermillEngine, error) {
 	if len(faults) > 0 {
 		return nil, fmt.Errorf("forwarder: bad configuration: %w", errors.Join(faults...))
 	}
+	if err := e.observe(); err != nil {
+		return nil, err
+	}
 	return e, nil
+}
+
+// observe has the engine's work counted and traced.
+func (e *WatermillEngine) observe() (err error) {
+	if e.store, err = outbox.NewStore(e.config.DB, e.config.Table); err != nil {
+		return err
+	}
+	if e.metrics, err = newMetrics(nil, e.store.Table()); err != nil {
+		return err
+	}
+	if e.config.Registerer != nil {
+		if err := register(e.config.Registerer, e.metrics.known()); err != nil {
+			return err
+		}
+	}
+	e.config.Publisher = observed{
+		Publisher: e.config.Publisher, metrics: e.metrics, sends: newSends(e.config.Tracer),
+		fault: e.config.Fault, deadLetters: e.config.DeadLetterTopic,
+	}
+	e.subscriber.DeadLetters = e.config.Publisher
+	return nil
 }
 
 func toldFault(err error) delivery.Fault {
@@ -146,11 +179,7 @@ func (e *WatermillEngine) Run(ctx context.Context) error {
 	e.mu.Lock()
 	e.current = subscriber
 	e.mu.Unlock()
-	stopPurging, err := e.purge(ctx)
-	if err != nil {
-		return err
-	}
-	defer stopPurging()
+	defer e.purge(ctx)()
 
 	middlewares := append([]message.HandlerMiddleware{outbox.NoteFailures}, e.config.Middlewares...)
 	f, err := wforwarder.NewForwarder(subscriber, e.config.Publisher, logger, wforwarder.Config{
@@ -211,22 +240,14 @@ func (e *WatermillEngine) await(ctx context.Context) error {
 }
 
 // purge deletes old processed rows beside the forwarding, as [Forwarder] does.
-func (e *WatermillEngine) purge(ctx context.Context) (stop func(), err error) {
-	store, err := outbox.NewStore(e.config.DB, e.config.Table)
-	if err != nil {
-		return nil, err
-	}
-	m, err := newMetrics(nil, store.Table())
-	if err != nil {
-		return nil, err
-	}
-	f := &Forwarder{store: store, metrics: m, config: Config{
+func (e *WatermillEngine) purge(ctx context.Context) (stop func()) {
+	f := &Forwarder{store: e.store, metrics: e.metrics, config: Config{
 		PurgeInterval: e.config.PurgeInterval, Retention: e.config.Retention, Logger: e.config.Logger,
 	}}
 	ctx, cancel := context.WithCancel(ctx)
 	var purging sync.WaitGroup
 	purging.Go(func() { f.purge(ctx) })
-	return func() { cancel(); purging.Wait() }, nil
+	return func() { cancel(); purging.Wait() }
 }
 
 // Status returns what the engine is doing now. It does not count what is in flight or waits.

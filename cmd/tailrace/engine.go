@@ -7,6 +7,7 @@ import (
 	"log/slog"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/tailrace-go/tailrace/bus/connect"
 	"github.com/tailrace-go/tailrace/bus/kafka"
@@ -32,7 +33,7 @@ type runner interface {
 }
 
 // build makes the engine that was asked for. It starts nothing.
-func (s *forwardSettings) build(shared connect.Config, db *sql.DB, logger *slog.Logger, registry prometheus.Registerer) (*engine, error) {
+func (s *forwardSettings) build(shared connect.Config, db *sql.DB, logger *slog.Logger, registry prometheus.Registerer, tracer trace.TracerProvider) (*engine, error) {
 	deadLetters, err := shared.Topics().DeadLetter()
 	if err != nil {
 		return nil, err
@@ -48,7 +49,7 @@ func (s *forwardSettings) build(shared connect.Config, db *sql.DB, logger *slog.
 		}
 		forward, err := forwarder.NewWatermillEngine(forwarder.WatermillConfig{
 			DB: db, Table: shared.OutboxTable, Publisher: publisher, DeadLetterTopic: deadLetters,
-			Lease: s.lease, DrainTimeout: s.drain, Retention: s.retention, Logger: logger,
+			Lease: s.lease, DrainTimeout: s.drain, Retention: s.retention, Logger: logger, Registerer: registry, Tracer: tracer,
 		})
 		return &engine{forward, publisher.Close}, err
 	}
@@ -59,9 +60,17 @@ func (s *forwardSettings) build(shared connect.Config, db *sql.DB, logger *slog.
 	forward, err := forwarder.New(forwarder.Config{
 		DB: db, Table: shared.OutboxTable, Sender: sender, DeadLetterTopic: deadLetters,
 		BatchSize: s.batch, Window: s.window, Retention: s.retention, DeleteProcessed: s.retention == 0,
-		Lease: s.lease, DrainTimeout: s.drain, Logger: logger, Registerer: registry,
+		Lease: s.lease, DrainTimeout: s.drain, Logger: logger, Registerer: registry, Tracer: tracer,
 	})
 	return &engine{forward, sender.Close}, err
+}
+
+// serviceName is how this process is called in traces, unless OTEL_SERVICE_NAME says otherwise.
+func serviceName(shared connect.Config) string {
+	if shared.ServiceName == standard("SERVICE_NAME") {
+		return "tailrace"
+	}
+	return shared.ServiceName
 }
 
 // cluster is bus/connect's, under the name of this process unless the service has one.

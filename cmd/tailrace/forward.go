@@ -44,7 +44,9 @@ over when it ends or freezes. It waits for a database or a broker that is away, 
 It ends with an error at once when the outbox table is missing or not up to date.
 
 SIGTERM or SIGINT stops it cleanly: it finishes what is on its way and makes no duplicate. A second
-signal ends it at once.`,
+signal ends it at once.
+
+` + tracingHelp,
 	}
 	s.define(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return s.run(cmd) }
@@ -91,7 +93,8 @@ const poolSize = 5
 func (s *forwardSettings) run(cmd *cobra.Command) (err error) {
 	environ := environment()
 	shared, err := s.connect(cmd.Flags(), environ, true)
-	if err := badConfiguration(err, s.resolve(cmd.Flags(), environ)); err != nil {
+	traced, tracingErr := tracingWanted(environ)
+	if err := badConfiguration(err, s.resolve(cmd.Flags(), environ), tracingErr); err != nil {
 		return err
 	}
 	logger := s.log.logger(cmd.ErrOrStderr())
@@ -103,7 +106,15 @@ func (s *forwardSettings) run(cmd *cobra.Command) (err error) {
 	}
 	defer func() { _ = db.Close() }()
 	registry.MustRegister(collectors.NewDBStatsCollector(db, "outbox"))
-	engine, err := s.build(shared, db, logger, registry)
+	var spans *tracing
+	if traced {
+		if spans, err = startTracing(cmd.Context(), serviceName(shared), logger); err != nil {
+			return err
+		}
+		deadline := deadlineOf(cmd.Context(), s.drain)
+		defer func() { spans.stop(deadline(), logger) }()
+	}
+	engine, err := s.build(shared, db, logger, registry, spans.tracer())
 	if err != nil {
 		return badConfiguration(err)
 	}
@@ -115,7 +126,7 @@ func (s *forwardSettings) run(cmd *cobra.Command) (err error) {
 	}
 	defer monitor.close()
 	monitor.serve(readiness(cmd.Context(), engine), registry, logger)
-	logger.Info("forwarding", "table", shared.OutboxTable, "database", shared.DatabaseURL, "kafka", cluster(shared), "engine", s.engine, "version", version())
+	logger.Info("forwarding", "table", shared.OutboxTable, "database", shared.DatabaseURL, "kafka", cluster(shared), "engine", s.engine, "tracing", traced, "version", version())
 	if err := runEngine(cmd.Context(), engine); err != nil {
 		return explain(err, shared)
 	}

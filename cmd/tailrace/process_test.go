@@ -78,7 +78,7 @@ func (p *process) explain() {
 func cleanEnvironment() []string {
 	var env []string
 	for _, entry := range os.Environ() {
-		if !regexp.MustCompile(`^(KAFKA_|EVENT_|TAILRACE_|OUTBOX_|DATABASE_URL|PG)`).MatchString(entry) {
+		if !regexp.MustCompile(`^(KAFKA_|EVENT_|TAILRACE_|OUTBOX_|OTEL_|DATABASE_URL|PG)`).MatchString(entry) {
 			env = append(env, entry)
 		}
 	}

@@ -73,6 +73,11 @@ func TestBadConfiguration(t *testing.T) {
 			args: []string{"forward"},
 			want: []string{"KAFKA_SASL_USERNAME", "KAFKA_SASL_PASSWORD"},
 		},
+		"tracing": {
+			env:  []string{"OTEL_TRACES_EXPORTER=zipkin", "OTEL_EXPORTER_OTLP_ENDPOINT=user:" + secret + "@collector", "OTEL_EXPORTER_OTLP_PROTOCOL=grpc"},
+			args: []string{"forward"},
+			want: []string{"OTEL_TRACES_EXPORTER", "OTEL_EXPORTER_OTLP_ENDPOINT", "http/protobuf"},
+		},
 		"nothing at all":     {args: []string{"forward"}, want: []string{"DATABASE_URL", "--database-url"}},
 		"an unknown flag":    {args: []string{"forward", "--fast"}, want: []string{"--fast", "forward --help"}},
 		"an argument":        {args: []string{"migrate", "down"}, want: []string{"down"}},
