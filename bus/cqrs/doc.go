@@ -31,6 +31,15 @@
 // span). In a handler, the context continues the chain of the event that is handled: what the handler
 // publishes has its correlation id, user and trace, and the event as its cause.
 //
+// An inbox (package inbox) goes around the handlers by the processor's OnHandle, where it is inside of the
+// router's middlewares:
+//
+//	config.OnHandle = func(params wmcqrs.EventProcessorOnHandleParams) error {
+//		return box.Once(params.Handler.HandlerName(), func(msg *message.Message) error {
+//			return params.Handler.Handle(msg.Context(), params.Event)
+//		})(params.Message)
+//	}
+//
 // # Unknown types, faulty messages
 //
 // What becomes of a type that has no handler is Watermill's own AckOnUnknownEvent. A message that is no event

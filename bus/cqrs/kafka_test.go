@@ -278,5 +278,7 @@ func TestAnEventBusWritesToTheOutboxInTheTransaction(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, ended.Rollback())
 	require.ErrorIs(t, events.Publish(b.WithTx(ctx, ended), Shipped{Order: "late"}), sql.ErrTxDone)
-	require.ErrorIs(t, events.Publish(k.bus(t, "x").WithTx(ctx, ended), stranger{}), cqrs.ErrUnregistered)
+	direct := k.bus(t, "user-service")
+	_, directly := marshaler(t, direct, registry())
+	require.ErrorIs(t, directly.Publish(direct.WithTx(ctx, ended), Shipped{Order: "past the outbox"}), bus.ErrNoOutbox)
 }
