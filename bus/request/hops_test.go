@@ -136,6 +136,7 @@ func TestThreeHops(t *testing.T) {
 			require.Equal(t, "process "+packedTopic, h.named(t, mailer.span).Name())
 			require.Equal(t, mailer.event.SpanID, h.named(t, mailer.span).Parent().SpanID().String())
 			require.Equal(t, depot.event.SpanID, h.named(t, depot.span).Parent().SpanID().String())
+			require.Equal(t, []string{depot.event.SpanID}, h.links("send "+placedTopic), "the forwarder's batch was of this event")
 		})
 	}
 }
@@ -190,7 +191,7 @@ func (h *hops) request() http.Header {
 	sender, err := kafka.NewSender(kafka.SenderConfig{Config: h.config()})
 	require.NoError(h.t, err)
 	h.t.Cleanup(func() { require.NoError(h.t, sender.Close()) })
-	carrier, err := forwarder.New(forwarder.Config{DB: db, Sender: sender})
+	carrier, err := forwarder.New(forwarder.Config{DB: db, Sender: sender, Tracer: h.tracer})
 	require.NoError(h.t, err)
 	h.run(carrier.Run)
 
@@ -318,6 +319,19 @@ func (h *hops) walk(from trace.SpanContext) []string {
 		at = span.Parent().SpanID()
 	}
 	return names
+}
+
+// links returns the ids of the spans that those of this name link to.
+func (h *hops) links(name string) []string {
+	var ids []string
+	for _, span := range h.spans.Ended() {
+		if span.Name() == name {
+			for _, link := range span.Links() {
+				ids = append(ids, link.SpanContext.SpanID().String())
+			}
+		}
+	}
+	return ids
 }
 
 func (h *hops) find(id trace.SpanID) sdktrace.ReadOnlySpan {
