@@ -4,8 +4,9 @@
 // # What a handler may rely on
 //
 // Delivery is at least once: a handler sees an event again after a crash, a rebalance or an error, and
-// must bear that. Events of one key come in order, one at a time, as long as one handler reads a
-// partition; a message that is being retried holds back its partition, and none is skipped.
+// must bear that; package bus/inbox lets its effects in a database happen once. Events of one key come in
+// order, one at a time, as long as one handler reads a partition; a message that is being retried holds
+// back its partition, and none is skipped.
 //
 // A message ends in one of four ways:
 //
