@@ -62,8 +62,8 @@
 //	tailrace_bus_publish_events{way}                         histogram of the events of a call
 //
 // The way is outbox or direct; the kind audit, notification, domain, custom or message (one that came
-// through [Bus.Publisher]); the outcome ok, invalid,
-// duplicate, canceled (a deadline that passed, too) or error. Through the outbox, ok means written: a
-// transaction that rolls back afterwards is not known here. After 200 topics the rest are counted as "other"; an
-// event that was refused before its topic was known has none.
+// through [Bus.Publisher]); the outcome ok, invalid, duplicate, canceled, timeout (a deadline passed, the
+// caller's or the publisher's) or error. Through the outbox, ok means written: a transaction that rolls back
+// afterwards is not known here. After 200 topics the rest are counted as "other"; an event that was refused
+// before its topic was known has none.
 package bus

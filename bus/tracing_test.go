@@ -2,6 +2,7 @@ package bus_test
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"slices"
@@ -412,4 +413,43 @@ type current struct {
 
 func (c current) Start(ctx context.Context, name string, options ...trace.SpanStartOption) (context.Context, trace.Span) {
 	return (*c.s.now.Load()).Start(ctx, name, options...) //nolint:spancheck // the caller's to end
+}
+
+func TestTheRowOfATracedEvent(t *testing.T) {
+	t.Parallel()
+	tr, registry := newTracer(t), prometheus.NewRegistry()
+	d := overPostgres(t)
+	b, err := bus.New(bus.Config{Service: "user-service", DB: d.db, Tracer: tr.provider, Metrics: registry})
+	require.NoError(t, err)
+	event := userCreated("u-1")
+	event.Metadata.EventID = "e-1"
+	ctx := trace.ContextWithSpanContext(d.ctx, tr.caller)
+	require.NoError(t, b.Transact(ctx, func(ctx context.Context, _ *sql.Tx) error {
+		_, err := b.PublishDomain(ctx, event)
+		return err
+	}))
+	var parent, state string
+	require.NoError(t, d.db.QueryRowContext(d.ctx, `SELECT headers->>'traceparent', headers->>'tracestate' FROM event_outbox`).Scan(&parent, &state))
+	span := tr.only(t)
+	require.Equal(t, parentOf(span.SpanContext()), parent)
+	require.Equal(t, "vendor=7", state)
+
+	_, err = b.PublishDomain(ctx, event)
+	require.ErrorIs(t, err, bus.ErrDuplicate)
+	require.Equal(t, "duplicate", attributes(tr.spans(t)[1].Attributes())["error.type"])
+
+	ended := d.begin(t)
+	require.NoError(t, ended.Rollback())
+	_, err = b.InTx(ended).PublishAudit(ctx, loggedIn())
+	require.ErrorIs(t, err, sql.ErrTxDone)
+	require.Equal(t, "transaction_done", attributes(tr.spans(t)[2].Attributes())["error.type"])
+	require.Equal(t, map[string]float64{
+		"events_total{kind=domain,outcome=ok,topic=user-service.user.user_created,way=outbox}":        1,
+		"events_total{kind=domain,outcome=duplicate,topic=user-service.user.user_created,way=outbox}": 1,
+		"events_total{kind=audit,outcome=error,topic=audit.events,way=outbox}":                        1,
+		"publish_duration_seconds{outcome=ok,way=outbox}":                                             1,
+		"publish_duration_seconds{outcome=duplicate,way=outbox}":                                      1,
+		"publish_duration_seconds{outcome=error,way=outbox}":                                          1,
+		"publish_events{way=outbox}":                                                                  3,
+	}, gathered(t, registry))
 }

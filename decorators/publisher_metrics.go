@@ -16,9 +16,9 @@ import (
 //	tailrace_publisher_messages_total{topic,outcome}             messages given to the publisher
 //	tailrace_publisher_publish_duration_seconds{topic,outcome}   histogram of a call's time
 //
-// The outcome is ok, invalid, duplicate, canceled (a deadline that passed, too) or error; all messages of a
-// call have the call's, also where the publisher had delivered some of them before it failed. After 200
-// topics the rest are counted as "other". Decorated publishers on one Registerer count together; to tell
+// The outcome is ok, invalid, duplicate, canceled, timeout or error; all messages of a call have the call's,
+// also where the publisher had delivered some of them before it failed. After 200 topics the rest are
+// counted as "other". Decorated publishers on one Registerer count together; to tell
 // them apart, give each a prometheus.WrapRegistererWith.
 func PublisherMetrics(registerer prometheus.Registerer) message.PublisherDecorator {
 	return func(next message.Publisher) (message.Publisher, error) {

@@ -43,6 +43,10 @@ func (e *PublishError) Unknown() bool {
 // Fault says whose fault the first failure is that is not the consequence of another.
 func (e *PublishError) Fault() delivery.Fault { return e.first().Fault }
 
+// ErrorType is whose fault it is, as the error.type of a span has it (OpenTelemetry): transport, topic, record
+// or withheld.
+func (e *PublishError) ErrorType() string { return e.Fault().String() }
+
 func (e *PublishError) first() PublishFailure {
 	for _, failure := range e.Failures {
 		if failure.Fault != delivery.Withheld {

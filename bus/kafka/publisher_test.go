@@ -69,6 +69,7 @@ func TestPublishSaysWhatBecameOfEachMessage(t *testing.T) {
 		faults[failure.Index] = failure.Fault
 	}
 	require.Equal(t, map[int]delivery.Fault{1: delivery.Refused, 2: delivery.Withheld, 3: delivery.Withheld}, faults)
+	require.Equal(t, "record", failed.ErrorType(), "as metrics and spans say it")
 	require.Contains(t, err.Error(), "a-1 was not delivered (record)")
 	require.Len(t, broker.Records(t, "small"), 3)
 

@@ -17,7 +17,8 @@ const (
 	OK        = "ok"
 	Invalid   = "invalid"   // the event or the message itself can never be published
 	Duplicate = "duplicate" // it is in the outbox already
-	Canceled  = "canceled"  // the context ended, by a deadline too
+	Canceled  = "canceled"  // the caller wanted it no more
+	Timeout   = "timeout"   // a deadline passed, the caller's or the publisher's
 	Failed    = "error"
 )
 
@@ -44,8 +45,10 @@ func Of(err error) string {
 		return OK
 	case Invalid, Duplicate:
 		return class
-	case "canceled", "deadline_exceeded":
+	case "canceled":
 		return Canceled
+	case "deadline_exceeded":
+		return Timeout
 	}
 	return Failed
 }

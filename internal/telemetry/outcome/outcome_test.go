@@ -30,7 +30,7 @@ func TestOutcomes(t *testing.T) {
 		"there already":          {fmt.Errorf("x: %w", errors.Join(outbox.ErrDuplicate, &pq.Error{})), "duplicate", "duplicate"},
 		"the transaction ended":  {sql.ErrTxDone, "error", "transaction_done"},
 		"the context ended":      {fmt.Errorf("x: %w", context.Canceled), "canceled", "canceled"},
-		"the deadline passed":    {context.DeadlineExceeded, "canceled", "deadline_exceeded"},
+		"the deadline passed":    {context.DeadlineExceeded, "timeout", "deadline_exceeded"},
 		"the server's error":     {fmt.Errorf("x: %w", &pq.Error{}), "error", "*pq.Error"},
 		"one that says it":       {fmt.Errorf("x: %w", said{}), "error", "NOT_LEADER"},
 		"one that says: invalid": {fmt.Errorf("x: %w", said{"invalid"}), "invalid", "invalid"},
