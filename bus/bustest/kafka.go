@@ -16,7 +16,7 @@ import (
 	"github.com/tailrace-go/tailrace/internal/embedded/kafka"
 )
 
-// adminTimeout bounds what a Broker asks of its cluster for a test.
+// adminTimeout bounds what is asked of a server for a test.
 const adminTimeout = 30 * time.Second
 
 // freshMetadata keeps a client from believing for five seconds what it last heard of a topic.

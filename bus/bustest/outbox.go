@@ -29,8 +29,9 @@ var _ Source = Outbox{}
 
 // OutboxOf returns a view of the events that wait in the outbox table of a database, for the same
 // assertions as a [Recorder]'s: after a rollback there is nothing in it, after a commit there is
-// everything. It reads anew for each. The table is event_outbox unless another is given, as "table" or
-// "schema.table".
+// everything. It reads anew for each, with a connection of db: a pool of one that a transaction holds has
+// none left, and the test fails after 30 s. The table is event_outbox unless another is given, as "table"
+// or "schema.table".
 func OutboxOf(t testing.TB, db Querier, table ...string) Outbox {
 	t.Helper()
 	name := "event_outbox"
@@ -48,7 +49,9 @@ func OutboxOf(t testing.TB, db Querier, table ...string) Outbox {
 // the test when the table cannot be read.
 func (o Outbox) Events() []Published {
 	o.t.Helper()
-	rows, err := o.db.QueryContext(context.Background(), `SELECT event_id, topic, payload, key, headers
+	ctx, cancel := context.WithTimeout(context.Background(), adminTimeout)
+	defer cancel()
+	rows, err := o.db.QueryContext(ctx, `SELECT event_id, topic, payload, key, headers
 		FROM `+o.table+` WHERE processed_at IS NULL AND retry_count < max_retries ORDER BY id`)
 	if err != nil {
 		o.t.Fatalf("bustest: read the outbox: %v", err)
