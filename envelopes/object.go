@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/tailrace-go/tailrace/internal/jsonscan"
 )
 
 // object reads the fields of one JSON object, by exact name, and collects what is wrong with them.
@@ -26,7 +28,7 @@ func parseObject(path string, data []byte) (*object, error) {
 
 // splitObject is parseObject for data that is known to be JSON.
 func splitObject(path string, data []byte) (*object, error) {
-	start := skipSpace(data, 0)
+	start := jsonscan.Space(data, 0)
 	if data[start] != '{' {
 		return nil, &FieldError{Field: path, Problem: "is " + kindOf(data[start]) + ", where an object belongs"}
 	}
@@ -34,7 +36,7 @@ func splitObject(path string, data []byte) (*object, error) {
 }
 
 func syntaxFault(path string, data []byte) error {
-	if skipSpace(data, 0) == len(data) {
+	if jsonscan.Space(data, 0) == len(data) {
 		return &FieldError{Field: path, Problem: "is empty"}
 	}
 	var syntax *json.SyntaxError
