@@ -3,6 +3,7 @@ package decorators_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -59,6 +60,27 @@ func TestArgsAreAnObjectWhateverTheInput(t *testing.T) {
 }
 
 func one(text string, _ *testBundle) string { return text }
+
+func TestTagsCountInArgsAndResult(t *testing.T) {
+	t.Parallel()
+	type patient struct {
+		ID        string `json:"id"`
+		Diagnosis string `json:"diagnosis" redact:"true"`
+		More      any    `json:"more,omitempty"`
+	}
+	p := patient{ID: "p-1", Diagnosis: "S3CRET"}
+	got, _ := payload(t, successSpec, patient{"p-1", "S3CRET", map[string]any{"of": []any{&p}}}, map[string]patient{"x": p})
+	require.JSONEq(t, `{"args":{"id":"p-1","diagnosis":"[redacted]","more":{"of":[{"id":"p-1","diagnosis":"[redacted]"}]}},`+
+		`"result":{"x":{"id":"p-1","diagnosis":"[redacted]"}}}`, got)
+
+	d := direct(t)
+	f := decorators.Must(decorators.OnError(d.Decorator, errorSpec, nil, func(_ context.Context, in patient) (int, error) {
+		return 0, errors.New("cannot treat " + in.Diagnosis)
+	}))
+	_, err := f(t.Context(), p)
+	require.Error(t, err)
+	require.Contains(t, string(d.only(t).Envelope.Payload), `"cannot treat [redacted]"`)
+}
 
 func TestWhatCannotBeEncodedIsSaidSo(t *testing.T) {
 	t.Parallel()
