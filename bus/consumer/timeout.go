@@ -18,7 +18,8 @@ const DefaultTimeout = 15 * time.Second
 //
 // It belongs inside [Retry], where it is a limit of each attempt, and outside [Recoverer]. It gives the
 // message its own context back afterwards; Watermill's Timeout leaves the ended one, and whatever runs
-// further out (a dead-letter publisher, say) then takes the timeout for a shutdown.
+// further out (a dead-letter publisher, say) then takes the timeout for a shutdown. What the handler returns
+// may be published under the message's own context, too, with the values that its own has.
 func Timeout(d time.Duration) message.HandlerMiddleware {
 	if d == 0 {
 		d = DefaultTimeout
@@ -43,7 +44,23 @@ func Timeout(d time.Duration) message.HandlerMiddleware {
 			if err != nil && errors.Is(context.Cause(ctx), cause) {
 				err = fmt.Errorf("%w: %w", cause, err)
 			}
+			cancel()
+			outlive(outer, msg, produced)
 			return produced, err
 		}
+	}
+}
+
+// outlive gives messages that the handler made under the attempt's context the lifetime of the message's
+// own: the router publishes them after the attempt, and a publisher that heeds an ended context would
+// refuse them each time.
+func outlive(ctx context.Context, msg *message.Message, produced []*message.Message) {
+	for _, out := range produced {
+		if out == msg || ctx.Err() != nil || out.Context().Err() == nil {
+			continue
+		}
+		lasting, cancel := context.WithCancelCause(context.WithoutCancel(out.Context()))
+		context.AfterFunc(ctx, func() { cancel(context.Cause(ctx)) })
+		out.SetContext(lasting)
 	}
 }

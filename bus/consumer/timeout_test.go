@@ -63,3 +63,26 @@ func TestTimeoutLeavesOtherErrorsAlone(t *testing.T) {
 		require.Equal(t, context.Canceled, err, "a shutdown is no timeout")
 	})
 }
+
+// TestTimeoutLetsWhatTheHandlerReturnsBePublished: a publisher refuses a message whose context has ended.
+func TestTimeoutLetsWhatTheHandlerReturnsBePublished(t *testing.T) {
+	t.Parallel()
+	type key struct{}
+	ctx, stop := context.WithCancel(t.Context())
+	consumed, plain := message.NewMessageWithContext(ctx, "1", nil), message.NewMessage("3", nil)
+	produced, err := consumer.Timeout(time.Minute)(func(msg *message.Message) ([]*message.Message, error) {
+		made := message.NewMessageWithContext(context.WithValue(msg.Context(), key{}, "value"), "2", nil)
+		return []*message.Message{made, plain, msg}, nil
+	})(consumed)
+	require.NoError(t, err)
+	for _, out := range produced {
+		require.NoError(t, out.Context().Err(), out.UUID)
+	}
+	require.Equal(t, "value", produced[0].Context().Value(key{}))
+	require.Equal(t, context.Background(), plain.Context(), "not the attempt's")
+	require.Equal(t, ctx, consumed.Context())
+
+	stop()
+	<-produced[0].Context().Done() // as the message's own does
+	require.NoError(t, plain.Context().Err())
+}
