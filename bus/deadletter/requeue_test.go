@@ -224,7 +224,7 @@ func TestAnInterruptedRunLosesNothing(t *testing.T) {
 	require.Zero(t, p.unsettled())
 }
 
-// TestABrokerThatDeniesTheProgress: what was sent and not noted is sent again, and nothing is lost.
+// TestARunThatCannotBeNotedSendsTwice: what was sent and not noted is sent again, and nothing is lost.
 func TestARunThatCannotBeNotedSendsTwice(t *testing.T) {
 	t.Parallel()
 	p := newPost(t)
@@ -246,6 +246,32 @@ type forgetful struct {
 }
 
 func (f forgetful) Commit(context.Context, int32, int64, string) error { return f.err }
+
+// counting is a mailbox that counts its commits.
+type counting struct {
+	deadletter.Mailbox
+
+	commits map[int32]int
+}
+
+func (c counting) Commit(ctx context.Context, partition int32, offset int64, note string) error {
+	c.commits[partition]++
+	return c.Mailbox.Commit(ctx, partition, offset, note)
+}
+
+// TestARunRenewsTheProgress, which brokers forget otherwise.
+func TestARunRenewsTheProgress(t *testing.T) {
+	t.Parallel()
+	p := newPost(t)
+	p.die(20, 10)
+	p.mustRequeue(20)
+	mailbox := counting{p.mailbox, map[int32]int{}}
+	p.mustRequeue(0, func(c *deadletter.Config) { c.Mailbox = mailbox })
+	require.Equal(t, map[int32]int{0: 1, 1: 1}, mailbox.commits)
+	p.mustRequeue(0, func(c *deadletter.Config) { c.Mailbox, c.DryRun = mailbox, true })
+	require.Equal(t, map[int32]int{0: 1, 1: 1}, mailbox.commits, "a dry run commits nothing")
+	require.Zero(t, p.unsettled())
+}
 
 // TestTwoRunsAtOnce: the one that comes second to a batch stops before it sends.
 func TestTwoRunsAtOnce(t *testing.T) {

@@ -69,6 +69,12 @@ func (r *run) partition(ctx context.Context, partition Partition) (err error) {
 	if r.done, err = partition.progress(); err != nil {
 		return err
 	}
+	if partition.Committed >= 0 && !r.DryRun {
+		// Brokers forget what nobody commits for a week, and then every letter would be sent again.
+		if err := r.Mailbox.Commit(ctx, partition.ID, partition.Committed, partition.Note); err != nil {
+			return err
+		}
+	}
 	var batch []item
 	next := r.done.next // the offset after the last one read
 	err = r.Mailbox.Read(ctx, partition.ID, next, partition.End, func(record Record) error {

@@ -1,0 +1,57 @@
+package kafka_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tailrace-go/tailrace/bus/deadletter"
+	"github.com/tailrace-go/tailrace/bus/kafka"
+)
+
+func TestMailboxConfigReportsAllFaults(t *testing.T) {
+	t.Parallel()
+	_, err := kafka.NewMailbox(kafka.MailboxConfig{Topic: "a b", QuietTime: -1})
+	require.ErrorIs(t, err, kafka.ErrConfig)
+	for _, want := range []string{"Brokers", "Topic", "QuietTime"} {
+		require.ErrorContains(t, err, want)
+	}
+}
+
+func TestClosedMailbox(t *testing.T) {
+	t.Parallel()
+	mailbox, err := kafka.NewMailbox(kafka.MailboxConfig{Config: kafka.Config{Brokers: []string{"localhost:1"}}, Topic: "letters"})
+	require.NoError(t, err)
+	require.NoError(t, mailbox.Close())
+	require.NoError(t, mailbox.Close())
+	_, err = mailbox.Partitions(t.Context())
+	require.ErrorIs(t, err, kafka.ErrClosed)
+	require.ErrorIs(t, mailbox.Commit(t.Context(), 0, 1, ""), kafka.ErrClosed)
+	err = mailbox.Read(t.Context(), 0, 0, 1, func(deadletter.Record) error { return nil })
+	require.ErrorIs(t, err, kafka.ErrClosed)
+}
+
+// Dead letters of one handler go back to where they came from.
+func ExampleNewMailbox() {
+	cluster := kafka.Config{Brokers: []string{"localhost:9092"}}
+	requeue := func(ctx context.Context) error {
+		sender, err := kafka.NewSender(kafka.SenderConfig{Config: cluster})
+		if err != nil {
+			return err
+		}
+		defer sender.Close()
+		mailbox, err := kafka.NewMailbox(kafka.MailboxConfig{Config: cluster, Topic: "marty.dead.letter.queue"})
+		if err != nil {
+			return err
+		}
+		defer mailbox.Close()
+		report, err := deadletter.Requeue(ctx, deadletter.Config{
+			Mailbox: mailbox, Sender: sender, Filter: deadletter.Filter{Handler: "welcome"},
+		})
+		fmt.Println("requeued:", report.Outcomes[deadletter.Requeued])
+		return err
+	}
+	_ = requeue
+}
