@@ -1,7 +1,6 @@
 package kafka_test
 
 import (
-	"context"
 	"fmt"
 	"testing"
 
@@ -33,25 +32,16 @@ func TestClosedMailbox(t *testing.T) {
 	require.ErrorIs(t, err, kafka.ErrClosed)
 }
 
-// Dead letters of one handler go back to where they came from.
+// The dead-letter topic for deadletter.Requeue. It connects when it is first asked for something.
 func ExampleNewMailbox() {
 	cluster := kafka.Config{Brokers: []string{"localhost:9092"}}
-	requeue := func(ctx context.Context) error {
-		sender, err := kafka.NewSender(kafka.SenderConfig{Config: cluster})
-		if err != nil {
-			return err
-		}
-		defer sender.Close()
-		mailbox, err := kafka.NewMailbox(kafka.MailboxConfig{Config: cluster, Topic: "marty.dead.letter.queue"})
-		if err != nil {
-			return err
-		}
-		defer mailbox.Close()
-		report, err := deadletter.Requeue(ctx, deadletter.Config{
-			Mailbox: mailbox, Sender: sender, Filter: deadletter.Filter{Handler: "welcome"},
-		})
-		fmt.Println("requeued:", report.Outcomes[deadletter.Requeued])
-		return err
+	mailbox, err := kafka.NewMailbox(kafka.MailboxConfig{Config: cluster, Topic: "marty.dead.letter.queue"})
+	if err != nil {
+		fmt.Println(err)
+		return
 	}
-	_ = requeue
+	defer mailbox.Close()
+	config := deadletter.Config{Mailbox: mailbox, Filter: deadletter.Filter{Handler: "welcome"}}
+	fmt.Println(config.Validate())
+	// Output: <nil>
 }
