@@ -16,6 +16,7 @@
 package forwarder
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -53,7 +54,7 @@ func New(config Config) (*Forwarder, error) {
 	if err != nil {
 		return nil, err
 	}
-	m, err := newMetrics(config.Registerer, store.Table())
+	m, err := newMetrics(config.Registerer, cmp.Or(config.Table, outbox.DefaultTable))
 	if err != nil {
 		return nil, err
 	}

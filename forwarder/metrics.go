@@ -99,6 +99,9 @@ func (m *metrics) label(topic string) string {
 			return "other"
 		}
 		m.topics[topic] = topic
+		// At 0 from the start, so that a rate sees the first.
+		m.retriedTotal.WithLabelValues(topic)
+		m.deadTotal.WithLabelValues(topic)
 	}
 	return topic
 }

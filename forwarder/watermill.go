@@ -126,7 +126,7 @@ func (e *WatermillEngine) observe() (err error) {
 	if e.store, err = outbox.NewStore(e.config.DB, e.config.Table); err != nil {
 		return err
 	}
-	if e.metrics, err = newMetrics(nil, e.store.Table()); err != nil {
+	if e.metrics, err = newMetrics(nil, cmp.Or(e.config.Table, outbox.DefaultTable)); err != nil {
 		return err
 	}
 	if e.config.Registerer != nil {

@@ -154,14 +154,14 @@ func scanRows(rows *sql.Rows, dst []Row, most int64) (_ []Row, cut bool, err err
 // microseconds reads a whole number without a string of its own; nothing is 0, and so is a negative one: a
 // row is not younger than its read.
 func microseconds(text []byte) time.Duration {
-	n := time.Duration(0)
+	n := int64(0)
 	for _, digit := range text {
 		if digit < '0' || digit > '9' {
 			return 0
 		}
-		n = n*10 + time.Duration(digit-'0')
+		n = n*10 + int64(digit-'0')
 	}
-	return n * time.Microsecond
+	return time.Duration(n) * time.Microsecond
 }
 
 // arena copies byte slices into blocks.
