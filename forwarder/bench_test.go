@@ -18,7 +18,9 @@ import (
 	wforwarder "github.com/ThreeDotsLabs/watermill/components/forwarder"
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/google/uuid"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 
 	"github.com/tailrace-go/tailrace/bus/bustest"
 	"github.com/tailrace-go/tailrace/bus/kafka"
@@ -65,12 +67,27 @@ func BenchmarkForward(b *testing.B) {
 				runtime.ReadMemStats(&before)
 				for b.Loop() {
 					events += benchBacklog
-					took += benchTailrace(b, broker)
+					took += benchTailrace(b, broker, nil)
 				}
 				runtime.ReadMemStats(&after)
 				rate := float64(events) / took.Seconds()
 				b.ReportMetric(rate, "events/s")
 				b.ReportMetric(float64(after.Mallocs-before.Mallocs)/float64(events), "allocs/event")
+				b.ReportMetric(0, "ns/op")
+				if baseline > 0 {
+					b.ReportMetric(rate/baseline, "x-watermill")
+				}
+			})
+			b.Run("tailrace+metrics+tracing", func(b *testing.B) {
+				var took time.Duration
+				for b.Loop() {
+					provider := sdktrace.NewTracerProvider(sdktrace.WithSampler(sdktrace.AlwaysSample()))
+					took += benchTailrace(b, broker, func(c *forwarder.Config) {
+						c.Registerer, c.Tracer = prometheus.NewRegistry(), provider
+					})
+				}
+				rate := float64(b.N*benchBacklog) / took.Seconds()
+				b.ReportMetric(rate, "events/s")
 				b.ReportMetric(0, "ns/op")
 				if baseline > 0 {
 					b.ReportMetric(rate/baseline, "x-watermill")
@@ -85,7 +102,7 @@ func benchPayload(i int) []byte {
 	return []byte(body + strings.Repeat("x", benchBytes-len(body)-3) + `"}}`)
 }
 
-func benchTailrace(b *testing.B, broker *bustest.Broker) time.Duration {
+func benchTailrace(b *testing.B, broker *bustest.Broker, change func(*forwarder.Config)) time.Duration {
 	b.Helper()
 	db, _ := bustest.Postgres(b)
 	_, err := outbox.Migrate(b.Context(), db, outbox.MigrateConfig{})
@@ -93,7 +110,16 @@ func benchTailrace(b *testing.B, broker *bustest.Broker) time.Duration {
 	fillOutbox(b, db, benchBacklog)
 	sender, err := kafka.NewSender(kafka.SenderConfig{Config: kafka.Config{Brokers: broker.Brokers()}})
 	require.NoError(b, err)
-	f, err := forwarder.New(forwarder.Config{DB: db, Sender: sender, Logger: slog.New(slog.DiscardHandler)})
+	config := forwarder.Config{DB: db, Sender: sender, Logger: slog.New(slog.DiscardHandler)}
+	if change != nil {
+		change(&config)
+		_, err := db.ExecContext(b.Context(), `UPDATE event_outbox SET headers = (headers::jsonb || jsonb_build_object(
+			'traceparent', '00-' || md5(id::text) || '-' || substr(md5(id::text), 1, 16) || '-01'))::json`)
+		require.NoError(b, err)
+		_, err = db.ExecContext(b.Context(), `VACUUM FULL ANALYZE event_outbox`)
+		require.NoError(b, err)
+	}
+	f, err := forwarder.New(config)
 	require.NoError(b, err)
 	start := time.Now()
 	require.NoError(b, f.Drain(b.Context()))

@@ -31,7 +31,7 @@ func BenchmarkWatermillEngine(b *testing.B) {
 			for b.Loop() {
 				events++
 				engine += benchEngine(b, broker, sample)
-				fast += benchTailrace(b, broker)
+				fast += benchTailrace(b, broker, nil)
 			}
 			slowRate := float64(events*sample) / engine.Seconds()
 			fastRate := float64(events*benchBacklog) / fast.Seconds()
