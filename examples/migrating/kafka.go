@@ -23,6 +23,7 @@ func readTopic(ctx context.Context, cluster kafka.Config, topic string) (records
 	if err != nil {
 		return nil, err
 	}
+	settings.Consumer.MaxWaitTime = 20 * time.Millisecond // at a partition's end, closing waits for a last fetch
 	client, err := sarama.NewClient(cluster.Brokers, settings)
 	if err != nil {
 		return nil, err
