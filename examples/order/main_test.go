@@ -85,6 +85,10 @@ func TestServe(t *testing.T) {
 		}))
 		_, err := a.client().confirmed(ctx, good.ID)
 		require.NoError(t, err)
+		require.NoError(t, expect(http.StatusConflict)(a.client().place(ctx, good)), "it is there already")
+		invalid := good
+		invalid.Quantity = -1
+		require.NoError(t, expect(http.StatusBadRequest)(a.client().place(ctx, invalid)))
 		interrupt()
 		return <-waited
 	})

@@ -135,9 +135,8 @@ func wait(ctx context.Context, a *app, out io.Writer) error {
     curl %[1]s/orders/order-1
     curl -s %[1]s/metrics | grep -e outbox -e consumer_messages -e events_total
 
-  The tables, with psql: %[2]s
   Ctrl-C stops.
-`, a.url(), string(a.settings.DatabaseURL))
+`, a.url())
 	<-ctx.Done()
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 
 	wmcqrs "github.com/ThreeDotsLabs/watermill/components/cqrs"
 	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/google/uuid"
 
 	"github.com/tailrace-go/tailrace/bus/consumer"
 	"github.com/tailrace-go/tailrace/bus/cqrs"
@@ -109,8 +110,10 @@ func (r *release) greet(msg *message.Message) ([]*message.Message, error) {
 	if err != nil {
 		return nil, err
 	}
-	// What the Bus would send, complete with ids, correlation and cause.
+	// What the Bus would send, complete with correlation and cause. Its id is made from its cause's: whoever
+	// sees both, after a message was delivered again, knows that they are one.
 	_, greeting, err := r.bus.Message(msg.Context(), envelopes.Notification{
+		Metadata:  envelopes.Metadata{EventID: uuid.NewSHA1(uuid.NameSpaceOID, []byte("greeting of "+event.Metadata.EventID)).String()},
 		EventType: envelopes.UserWelcome, RecipientType: envelopes.RecipientUser, RecipientIDs: []string{created.AggregateID}, Message: "Hello!",
 	})
 	if err != nil {

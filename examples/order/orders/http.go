@@ -33,7 +33,9 @@ func (s *Service) get(w http.ResponseWriter, r *http.Request) {
 
 func answer(w http.ResponseWriter, status int, order Order, err error) {
 	switch {
-	case errors.Is(err, ErrOutOfStock):
+	case errors.Is(err, ErrInvalid):
+		http.Error(w, err.Error(), http.StatusBadRequest)
+	case errors.Is(err, ErrOutOfStock), errors.Is(err, ErrExists):
 		http.Error(w, err.Error(), http.StatusConflict)
 	case errors.Is(err, ErrUnknown):
 		http.Error(w, err.Error(), http.StatusNotFound)

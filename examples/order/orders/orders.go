@@ -2,6 +2,7 @@
 package orders
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -36,8 +37,12 @@ type Order struct {
 }
 
 var (
-	// ErrOutOfStock refuses an order.
+	// ErrInvalid refuses what is no order.
+	ErrInvalid = errors.New("an order needs a customer, a country, and a quantity of at least 1")
+	// ErrOutOfStock refuses an order that cannot be delivered.
 	ErrOutOfStock = errors.New("out of stock")
+	// ErrExists refuses a second order with an id.
+	ErrExists = errors.New("there is an order with this id")
 	// ErrUnknown says that there is no such order.
 	ErrUnknown = errors.New("no such order")
 )
@@ -64,6 +69,9 @@ func New(db *sql.DB, b *bus.Bus) (*Service, error) {
 // Place places an order: the rows, the event for billing and the audit event are one transaction. When
 // the order is refused, nothing of it remains but an audit event that says so.
 func (s *Service) Place(ctx context.Context, in NewOrder) (order Order, err error) {
+	if in.Customer == "" || in.Country == "" || in.Quantity < 1 {
+		return Order{}, ErrInvalid
+	}
 	err = s.bus.Transact(ctx, func(ctx context.Context, _ *sql.Tx) error {
 		order, err = s.place(ctx, in)
 		return err
@@ -85,9 +93,13 @@ func (s *Service) insert(ctx context.Context, in NewOrder) (Order, error) {
 		return Order{}, fmt.Errorf("take from the stock: %w", err)
 	}
 	order := Order{ID: in.ID, Status: "placed", Cents: price * int64(in.Quantity)}
-	_, err = tx.ExecContext(ctx, `INSERT INTO orders VALUES ($1, $2, $3, $4)`, order.ID, in.Customer, order.Status, order.Cents)
+	inserted, err := tx.ExecContext(ctx, `INSERT INTO orders VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING`,
+		order.ID, in.Customer, order.Status, order.Cents)
 	if err != nil {
 		return Order{}, fmt.Errorf("insert the order: %w", err)
+	}
+	if n, err := inserted.RowsAffected(); err != nil || n == 0 {
+		return Order{}, cmp.Or(err, ErrExists)
 	}
 	_, err = events.OrderPlaced.Publish(ctx, s.bus, order.ID, events.Placed{Customer: in.Customer, Country: in.Country, Cents: order.Cents})
 	return order, err
