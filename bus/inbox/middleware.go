@@ -135,7 +135,23 @@ func (d *delivery) within(ctx context.Context, tx *sql.Tx, id string) error {
 		return blame(ctx, tx, err)
 	}
 	d.at = committing
+	d.release(outer)
 	return nil
+}
+
+// release takes the transaction out of the contexts of the returned messages: the router publishes them after
+// its commit, when a Bus would refuse them, and the consumed message would come again as a duplicate and be
+// acked without them. A transaction that was joined is still there.
+func (d *delivery) release(outer context.Context) {
+	b := d.inbox.config.Bus
+	if _, joined := b.TxFrom(outer); joined {
+		return
+	}
+	for _, out := range d.produced {
+		if out != d.msg {
+			out.SetContext(b.WithoutTx(out.Context()))
+		}
+	}
 }
 
 // blame marks the handler's error as an outage if the database is the reason, whatever the handler made

@@ -247,6 +247,30 @@ func TestItJoinsTheContextsTransaction(t *testing.T) {
 	require.Equal(t, [3]int{}, b.stays(t))
 }
 
+// TestReturnedMessagesCanBePublished by the router, to the Bus that has the transaction, after its commit.
+func TestReturnedMessagesCanBePublished(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	once := b.inbox(t, inbox.Config{}).Middleware("greeter")
+	handle := once(func(msg *message.Message) ([]*message.Message, error) {
+		_, out, err := b.bus.Message(msg.Context(), envelopes.Custom{Topic: "t", EventType: "greeting"})
+		return []*message.Message{out}, err
+	})
+	produced, err := handle(newMessage())
+	require.NoError(t, err)
+	require.NoError(t, b.bus.Publisher().Publish("t", produced...))
+
+	require.ErrorIs(t, b.bus.Transact(b.ctx, func(ctx context.Context, _ *sql.Tx) error {
+		joined := newMessage()
+		joined.SetContext(ctx)
+		produced, err := handle(joined)
+		require.NoError(t, err)
+		require.NoError(t, b.bus.Publisher().Publish("t", produced...))
+		return errBoom
+	}), errBoom)
+	require.Equal(t, 1, b.stays(t)[2], "what joined a transaction is rolled back with it")
+}
+
 func TestNewReportsAllMistakesAtOnce(t *testing.T) {
 	t.Parallel()
 	_, err := inbox.New(inbox.Config{Table: "a.b.c", Retention: 1, PurgeInterval: -1})
