@@ -64,5 +64,6 @@
 // Router.Run cancels the contexts of running handlers at once when it stops. A handler that gives up
 // because of that returns any error it likes: the message is neither retried nor set aside, and comes
 // again after the restart. A handler that must finish what it began can use context.WithoutCancel, and
-// has the router's CloseTimeout for it.
+// has the router's CloseTimeout for it; Kafka takes no ack any more by then, so that message comes again,
+// too, and package inbox is how not to handle it twice.
 package consumer
