@@ -20,7 +20,7 @@ type object struct {
 }
 
 func parseObject(path string, data []byte) (*object, error) {
-	if !json.Valid(data) {
+	if !jsonscan.Valid(data) {
 		return nil, syntaxFault(path, data)
 	}
 	return splitObject(path, data)

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"reflect"
 	"sync"
+
+	"github.com/tailrace-go/tailrace/internal/jsonscan"
 )
 
 const (
@@ -105,7 +107,7 @@ func (r *Redactor) JSON(value any) (json.RawMessage, error) {
 // Raw does the same to JSON that is encoded already; there, only names tell what is secret. What needs no
 // change is returned as it is, the same bytes. The error is [ErrNotJSON].
 func (r *Redactor) Raw(data []byte) ([]byte, error) {
-	if !json.Valid(data) {
+	if !jsonscan.Valid(data) {
 		return nil, fmt.Errorf("%w: give Raw what encoding/json made, or use JSON", ErrNotJSON)
 	}
 	if r.names == nil {

@@ -1,5 +1,5 @@
-// Package jsonscan finds its way through JSON that encoding/json has found valid, without copying or
-// decoding it.
+// Package jsonscan tells what is JSON, and finds its way through it without copying or decoding. All but
+// [Valid] ask for JSON that was found valid.
 package jsonscan
 
 // Space returns the place of the first byte that is not white space, from data[at] on.
