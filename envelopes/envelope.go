@@ -28,6 +28,7 @@ func Decode(data []byte) (Envelope, error) {
 	if metadata := o.sub("metadata"); metadata != nil {
 		envelope.Metadata = decodeMetadata(metadata)
 		o.faults = append(o.faults, metadata.faults...)
+		metadata.release()
 	}
 	payload, present := o.raw("payload")
 	if !present {
@@ -44,6 +45,7 @@ func (e Envelope) Kind() Kind {
 	if err != nil {
 		return KindCustom
 	}
+	defer o.release()
 	switch {
 	case o.has("aggregate_type", "aggregate_id", "event_data"):
 		return KindDomain

@@ -14,9 +14,8 @@ type field struct {
 	value json.RawMessage
 }
 
-// splitFields returns the fields of the object that starts at data[at].
-func splitFields(data []byte, at int) []field {
-	fields := make([]field, 0, 16)
+// splitFields appends the fields of the object that starts at data[at].
+func splitFields(fields []field, data []byte, at int) []field {
 	for at = jsonscan.Space(data, at+1); data[at] != '}'; {
 		if data[at] == ',' {
 			at = jsonscan.Space(data, at+1)
