@@ -34,7 +34,7 @@ func BenchmarkOnKafka(b *testing.B) {
 		}
 		require.NoError(b, publisher.Publish("users", messages...))
 	}
-	var bare [2]float64
+	var bare [3]float64
 	for i, contender := range contenders {
 		b.Run(contender.name, func(b *testing.B) {
 			var took, used time.Duration
@@ -75,6 +75,7 @@ func BenchmarkOnKafka(b *testing.B) {
 			}
 			b.ReportMetric(100*bare[0]/cost, "%-of-bare")
 			b.ReportMetric(100*bare[1]/cost, "%-of-decoding")
+			b.ReportMetric(100*bare[2]/cost, "%-of-encoding-json")
 		})
 	}
 }
