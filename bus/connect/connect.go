@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/caarlos0/env/v11"
@@ -25,7 +26,8 @@ type Connection struct {
 	// event joins the transactions of this database only.
 	DB *sql.DB
 
-	close func() error
+	close     func() error
+	committed atomic.Pointer[func()]
 }
 
 // FromEnv is [Load] of the process's environment, then [Open]. The error lists the mistakes of both.
@@ -72,13 +74,26 @@ func openOutbox(ctx context.Context, config Config, common bus.Config) (*Connect
 		}
 		db, closing = opened, opened.Close
 	}
-	common.DB, common.Table, common.OnCommit = db, config.OutboxTable, config.OnCommit
+	connection := &Connection{DB: db, close: sync.OnceValue(closing)}
+	common.DB, common.Table = db, config.OutboxTable
+	common.OnCommit = func() {
+		for _, fn := range []*func(){&config.OnCommit, connection.committed.Load()} {
+			if fn != nil && *fn != nil {
+				(*fn)()
+			}
+		}
+	}
 	b, err := bus.New(common)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("connect: %w", err), closing())
 	}
-	return &Connection{Bus: b, DB: db, close: sync.OnceValue(closing)}, nil
+	connection.Bus = b
+	return connection, nil
 }
+
+// OnCommit has fn called as [Config.OnCommit] is, and after it, from now on; nil ends that. It is for what needs
+// the Connection to be made, such as a forwarder in this process: connection.OnCommit(forwarder.Wake).
+func (c *Connection) OnCommit(fn func()) { c.committed.Store(&fn) }
 
 func openDatabase(ctx context.Context, config Config) (*sql.DB, error) {
 	settings, err := config.DatabaseURL.config()

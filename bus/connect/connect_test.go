@@ -129,6 +129,16 @@ func TestThroughTheOutbox(t *testing.T) {
 	require.NoError(t, connection.DB.QueryRowContext(ctx, `SELECT topic FROM events`).Scan(&topic))
 	require.Equal(t, createdTopic, topic)
 
+	later := 0
+	connection.OnCommit(func() { later++ })
+	_, err = connection.Bus.PublishDomain(ctx, userCreated)
+	require.NoError(t, err)
+	require.Equal(t, []int{2, 1}, []int{woken, later}, "beside the configuration's, from then on")
+	connection.OnCommit(nil)
+	_, err = connection.Bus.PublishDomain(ctx, userCreated)
+	require.NoError(t, err)
+	require.Equal(t, []int{3, 1}, []int{woken, later})
+
 	require.NoError(t, connection.Close())
 	require.NoError(t, connection.Close())
 	require.Error(t, connection.DB.PingContext(ctx), "closed with it")
