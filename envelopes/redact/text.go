@@ -18,11 +18,12 @@ import (
 
 var (
 	// assignment is name=value, and "name": value as in JSON, the value quoted or up to what ends it.
-	assignment = regexp.MustCompile(`([\pL\d_.\-]+)(["']?\s*=\s*|["']\s*:\s*)(\[redacted\]|"(?:[^"\\]|\\.)*"?|'[^']*'?|[^\s&;,"')}\]]+)`)
+	assignment = regexp.MustCompile(`([\pL\d_.\-]+)(["']?\s*=\s*|["']\s*:\s*)(\[redacted\]|"(?:[^"\\]|\\.)*"?|'(?:[^'\\]|\\.)*'?|[^\s&;,"')}\]]+)`)
 	// credentials are those of HTTP's Authorization (RFC 9110), long enough not to be an ordinary word.
 	credentials = regexp.MustCompile(`(?i)\b((?:bearer|basic)\s+)[A-Za-z0-9._~+/=\-]{16,}`)
-	// userinfo is the password in a URL (RFC 3986, 3.2.1).
-	userinfo = regexp.MustCompile(`(://[^/\s:@]*:)[^/\s@]+(@)`)
+	// userinfo is the password in a URL (RFC 3986, 3.2.1), up to the last @: those that people write into a
+	// connection string are often not encoded.
+	userinfo = regexp.MustCompile(`(://[^/\s:@]*:)[^/\s]+(@)`)
 )
 
 // Text returns a text for people, such as an error's, without the secrets it may quote: what r leaves out

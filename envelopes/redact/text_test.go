@@ -27,6 +27,8 @@ func TestATextQuotesNoSecret(t *testing.T) {
 		{"JSON", `body {"api_key": "k\"1", "n": 1}`, `body {"api_key": [redacted], "n": 1}`},
 		{"a chain of errors", "parse token: unexpected EOF", "parse token: unexpected EOF"},
 		{"a URL's password", "dial postgres://bob:geheim@db:5432/x?y=1", "dial postgres://bob:[redacted]@db:5432/x?y=1"},
+		{"a URL's password that is not encoded", "dial postgres://bob:ge@he:i\"m@db:5432/x", "dial postgres://bob:[redacted]@db:5432/x"},
+		{"a quoted one with a quote", `dial password='a\'b c' user='c'`, `dial password=[redacted] user='c'`},
 		{"a header", "sent Authorization: Bearer abcdefghijklmnop.qr", "sent Authorization: Bearer [redacted]"},
 		{"no header", "basic authentication failed", "basic authentication failed"},
 	} {
