@@ -26,10 +26,12 @@ const (
 // cut returns JSON that is too long within the limit.
 func cut(data []byte, limit int) []byte {
 	var compact bytes.Buffer
-	// It cannot fail: data is JSON.
-	_ = json.Compact(&compact, data)
+	// It fails only for JSON that is too deep for it, which encoding/json made, without white space.
+	if json.Compact(&compact, data) == nil {
+		data = compact.Bytes()
+	}
 	c := cutter{out: make([]byte, 0, limit)}
-	c.value(compact.Bytes(), limit, 0)
+	c.value(data, limit, 0)
 	return c.out
 }
 

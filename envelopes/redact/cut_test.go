@@ -124,3 +124,21 @@ func TestTheLimit(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, out, 1<<20+2)
 }
+
+type link struct {
+	Text string
+	Next *link
+}
+
+// JSON that is too deep to be read again is cut like any other.
+func TestWhatIsTooDeepIsCut(t *testing.T) {
+	t.Parallel()
+	deep := &link{Text: "kept"}
+	for range 11_000 {
+		deep = &link{"kept", deep}
+	}
+	out, err := redact.Default().JSON(deep)
+	require.NoError(t, err)
+	require.True(t, json.Valid(out), "%.100s", out)
+	require.Contains(t, string(out), "kept")
+}
