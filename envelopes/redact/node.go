@@ -10,8 +10,10 @@ type node struct {
 	members map[string]*member
 	// names are those of tagged fields, if the type, or a pointer to it, encodes itself.
 	names nameSet
-	// own says that it does.
-	own bool
+	// own says that it does, sealed that it has a tagged field itself.
+	own, sealed bool
+	// secretKeys: a map's keys have tagged fields, and are texts that they write themselves.
+	secretKeys bool
 	// tagged: a tagged field can be reached. walk: an interface can, so the value has to be looked at.
 	tagged, walk bool
 }
@@ -19,6 +21,8 @@ type node struct {
 type member struct {
 	index  []int
 	tagged bool
+	// goName is the field's name in Go, if JSON's has other letters; either may say secret.
+	goName []byte
 	node   *node
 }
 
@@ -70,8 +74,8 @@ func valueNode(v reflect.Value) *node {
 }
 
 // member returns what is known of an object's member: its plan, its value if that is needed, and whether
-// the field is tagged.
-func (n *node) member(name []byte, v reflect.Value, keys *keys) (*node, reflect.Value, bool) {
+// the field is secret by its tag or its name in Go.
+func (n *node) member(name []byte, v reflect.Value, keys *keys, names *matcher) (*node, reflect.Value, bool) {
 	if n == nil {
 		return nil, reflect.Value{}, false
 	}
@@ -81,7 +85,7 @@ func (n *node) member(name []byte, v reflect.Value, keys *keys) (*node, reflect.
 		switch {
 		case m == nil:
 			return nil, reflect.Value{}, false
-		case m.tagged:
+		case m.tagged, m.goName != nil && names.secret(m.goName):
 			return nil, reflect.Value{}, true
 		case !m.node.live():
 			return nil, reflect.Value{}, false

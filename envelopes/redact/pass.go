@@ -83,28 +83,42 @@ func (p *pass) replace(from, to int) {
 
 // value returns the place after the value at in[at].
 func (p *pass) value(at int, n *node, v reflect.Value) int {
-	first := p.in[at]
-	if first != '{' && first != '[' {
-		return jsonscan.Value(p.in, at)
-	}
 	if n != nil {
 		n, v = n.resolve(v)
 	}
+	var names nameSet
 	if n == nil {
-		return p.container(at, nil, reflect.Value{})
+		v = reflect.Value{}
+	} else if names = n.namesInside(v); n.unnamed(p.in[at], names) {
+		end := jsonscan.Value(p.in, at)
+		p.replace(at, end)
+		return end
 	}
-	if names := n.namesInside(v); len(names) > 0 {
+	if len(names) > 0 {
 		p.inside = append(p.inside, names)
 		defer func() { p.inside = p.inside[:len(p.inside)-1] }()
 	}
-	return p.container(at, n, v)
+	switch p.in[at] {
+	case '{':
+		return p.object(at, n, v)
+	case '[':
+		return p.array(at, n, v)
+	default:
+		return jsonscan.Value(p.in, at)
+	}
 }
 
-func (p *pass) container(at int, n *node, v reflect.Value) int {
-	if p.in[at] == '[' {
-		return p.array(at, n, v)
+// unnamed says that a type that encodes itself and has tagged fields writes JSON that begins like this, in
+// which no name tells what is theirs.
+func (n *node) unnamed(first byte, names nameSet) bool {
+	switch {
+	case !n.own || len(names) == 0:
+		return false
+	case first == '[':
+		return n.sealed
+	default: // a string or a number
+		return first == '"' || first == '-' || first >= '0' && first <= '9'
 	}
-	return p.object(at, n, v)
 }
 
 func (p *pass) object(at int, n *node, v reflect.Value) int {
@@ -118,9 +132,12 @@ func (p *pass) object(at int, n *node, v reflect.Value) int {
 		if !plain(name) {
 			name = decode(p.in[at:end])
 		}
+		if n != nil && n.secretKeys {
+			p.replace(at, end)
+		}
 		// Over the colon.
 		at = jsonscan.Space(p.in, jsonscan.Space(p.in, end)+1)
-		member, w, tagged := n.member(name, v, &keys)
+		member, w, tagged := n.member(name, v, &keys, p.names)
 		if tagged || p.names.secret(name) || p.named(name) {
 			end = jsonscan.Value(p.in, at)
 			p.replace(at, end)

@@ -57,7 +57,45 @@ type (
 		Key string `redact:"true"`
 	}
 	list []any
+	// textual, quoted and listed write what nothing names.
+	textual struct {
+		User string
+		Pass string `redact:"true"`
+	}
+	quoted   textual
+	listed   struct{ *textual }
+	inText   struct{ textual }
+	allNamed []named
+	// flat writes a tagged struct's field without it.
+	flat struct {
+		Card struct{ Digits string } `redact:"true"`
+		Born struct{ time.Time }
+	}
+	// mixed has the same type tagged and not.
+	mixed struct {
+		Open   plainWard
+		Closed plainWard `redact:"true"`
+	}
+	plainWard struct{ Ward string }
+	otherName struct {
+		Password string `json:"p"`
+		APIKey   string `json:"k"`
+		UserID   string `json:"user_id"`
+		Holder   any    `json:"holder"`
+	}
 )
+
+func (t textual) MarshalText() ([]byte, error)  { return []byte(t.User + ":" + t.Pass), nil }
+func (q quoted) MarshalJSON() ([]byte, error)   { return json.Marshal(q.User + ":" + q.Pass) }
+func (l listed) MarshalJSON() ([]byte, error)   { return json.Marshal([]string{l.User, l.Pass}) }
+func (l allNamed) MarshalJSON() ([]byte, error) { return json.Marshal([]named(l)) }
+func (f flat) MarshalJSON() ([]byte, error) {
+	return json.Marshal(map[string]any{"digits": f.Card.Digits, "born": f.Born, "name": "kept"})
+}
+
+func (m mixed) MarshalJSON() ([]byte, error) {
+	return json.Marshal(map[string]any{"ward": m.Closed.Ward})
+}
 
 func (i itself) MarshalJSON() ([]byte, error) {
 	return json.Marshal(map[string]any{"Number": i.number, "holder": i.Holder, "name": "kept?"})
@@ -110,6 +148,13 @@ func TestWhatIsLeftOut(t *testing.T) {
 		{"a pointer that encodes itself", []*viaPointer{{"S3CRET"}}, `[{"KEY":"[redacted]","kept":1}]`},
 		{"the same by value", []any{viaPointer{"S3CRET"}}, `[{"Key":"[redacted]"}]`},
 		{"a list that encodes itself", list{1, secret}, `{"items":[1,` + hides + `]}`},
+		{"a text that a type writes, at any depth", []any{textual{"u", "S3CRET"}, &textual{"u", "S3CRET"}, inText{textual{"u", "S3CRET"}}, map[string]quoted{"x": {"u", "S3CRET"}}}, `["[redacted]","[redacted]","[redacted]",{"x":"[redacted]"}]`},
+		{"a list that a type writes, if what is tagged is its own", []any{listed{&textual{"u", "S3CRET"}}, allNamed{secret}}, `["[redacted]",[` + hides + `]]`},
+		{"a text that is a key", map[textual]int{{"u", "S3CRET"}: 1}, `{"[redacted]":1}`},
+		{"a nil pointer to what writes a text", []*textual{nil}, `[null]`},
+		{"the fields of a tagged field, in a type that encodes itself", flat{Card: struct{ Digits string }{"S3CRET"}}, `{"born":"0001-01-01T00:00:00Z","digits":"[redacted]","name":"kept"}`},
+		{"a type that is tagged in one place and not in another", mixed{plainWard{"1"}, plainWard{"S3CRET"}}, `{"ward":"[redacted]"}`},
+		{"a field whose name in Go says secret", []any{otherName{"S3CRET", "S3CRET", "kept", &otherName{Password: "S3CRET"}}}, `[{"p":"[redacted]","k":"[redacted]","user_id":"kept","holder":{"p":"[redacted]","k":"[redacted]","user_id":"","holder":null}}]`},
 		{"names in maps, whatever the value", map[string]any{"a": map[string]any{"password": []int{1}, "token": nil, "ssn": 1.5, "cvv": map[string]int{}, "secret": true}}, `{"a":{"cvv":"[redacted]","password":"[redacted]","secret":"[redacted]","ssn":"[redacted]","token":"[redacted]"}}`},
 		{"names in JSON given as it is", json.RawMessage(`{ "password" : "S3CRET", "p\u0061ssword":"S3CRET","a":[ {"api_key":{"x":"S3CRET"}} ] }`), `{"password":"[redacted]","p\u0061ssword":"[redacted]","a":[{"api_key":"[redacted]"}]}`},
 		{"numbers keep their digits", map[string]any{"n": json.Number("9007199254740993.10"), "u": uint64(math.MaxUint64), "password": 1}, `{"n":9007199254740993.10,"password":"[redacted]","u":18446744073709551615}`},

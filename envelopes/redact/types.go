@@ -47,11 +47,12 @@ func (b builder) node(t reflect.Type) *node {
 	n := &node{}
 	b[t] = n
 	if t.Kind() != reflect.Interface && t.Kind() != reflect.Pointer {
-		n.own = t.Implements(jsonMarshaler) || reflect.PointerTo(t).Implements(jsonMarshaler)
+		n.own = encodesItself(t)
 		if n.own {
 			n.names = taggedNames(t)
 			n.tagged = len(n.names) > 0
 			n.walk = holdsInterface(t)
+			n.sealed = hasTagged(t)
 		}
 	}
 	switch t.Kind() {
@@ -63,6 +64,8 @@ func (b builder) node(t reflect.Type) *node {
 		n.shape, n.elem = shapeList, b.node(t.Elem())
 	case reflect.Map:
 		n.shape, n.elem = shapeMap, b.node(t.Elem())
+		n.secretKeys = encodesItself(t.Key()) && len(taggedNames(t.Key())) > 0
+		n.tagged = n.tagged || n.secretKeys
 	case reflect.Struct:
 		n.shape, n.members = shapeStruct, map[string]*member{}
 		for _, f := range jsonFields(t) {
@@ -70,12 +73,25 @@ func (b builder) node(t reflect.Type) *node {
 			if !f.tagged {
 				m.node = b.node(f.of)
 			}
+			if fold(f.goName) != fold(f.name) {
+				m.goName = []byte(f.goName)
+			}
 			n.members[f.name] = m
-			n.tagged = n.tagged || f.tagged
+			n.tagged = n.tagged || f.tagged || m.goName != nil
 		}
 	default:
 	}
 	return n
+}
+
+// encodesItself says that encoding/json asks the type for its JSON, or for the text of a JSON string.
+func encodesItself(t reflect.Type) bool {
+	for _, how := range []reflect.Type{jsonMarshaler, textMarshaler} {
+		if t.Implements(how) || reflect.PointerTo(t).Implements(how) {
+			return true
+		}
+	}
+	return false
 }
 
 // settle carries what can be reached up to where it can be reached from.
@@ -101,6 +117,7 @@ func (b builder) settle() {
 // jsonField is a struct's field as encoding/json sees it.
 type jsonField struct {
 	name   string
+	goName string
 	index  []int
 	of     reflect.Type
 	named  bool
@@ -161,7 +178,7 @@ func promoted(t reflect.Type, index []int, tagged bool, around []reflect.Type) [
 				continue
 			}
 		}
-		fields = append(fields, jsonField{name: cmp.Or(name, f.Name), index: place, of: f.Type, named: name != "", tagged: secret})
+		fields = append(fields, jsonField{name: cmp.Or(name, f.Name), goName: f.Name, index: place, of: f.Type, named: name != "", tagged: secret})
 	}
 	return fields
 }
@@ -185,20 +202,37 @@ func boolean(b bool) int {
 	return 0
 }
 
-// taggedNames are those of all tagged fields within a type, exported or not, in Go and in JSON.
+// hasTagged says that a struct has a tagged field itself, exported or not, embedded or not.
+func hasTagged(t reflect.Type, around ...reflect.Type) bool {
+	if t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	if t.Kind() != reflect.Struct || slices.Contains(around, t) {
+		return false
+	}
+	for f := range t.Fields() {
+		if isTagged(f) || f.Anonymous && hasTagged(f.Type, append(around, t)...) {
+			return true
+		}
+	}
+	return false
+}
+
+// taggedNames are those of all tagged fields within a type, exported or not, in Go and in JSON, and those of
+// the fields of a tagged struct, which a type that encodes itself may write without it.
 func taggedNames(t reflect.Type) nameSet {
 	names := nameSet{}
-	within(t, map[reflect.Type]bool{}, func(f reflect.StructField, around bool) bool {
-		if around || isTagged(f) {
-			name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
-			for _, name := range []string{fold(name), fold(f.Name)} {
-				if name != "" {
-					names[name] = struct{}{}
-				}
-			}
-			return f.Anonymous
+	within(t, func(f reflect.StructField, around bool) bool {
+		if !around && !isTagged(f) {
+			return false
 		}
-		return false
+		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		for _, name := range []string{fold(name), fold(f.Name)} {
+			if name != "" {
+				names[name] = struct{}{}
+			}
+		}
+		return true
 	})
 	return names
 }
@@ -212,7 +246,7 @@ func holdsInterface(t reflect.Type) bool {
 		found = found || t.Kind() == reflect.Interface
 	}
 	look(t)
-	within(t, map[reflect.Type]bool{}, func(f reflect.StructField, _ bool) bool {
+	within(t, func(f reflect.StructField, _ bool) bool {
 		look(f.Type)
 		return false
 	})
@@ -228,26 +262,37 @@ func isContainer(t reflect.Type) bool {
 	}
 }
 
+// place is a type that within has been to.
+type place struct {
+	of     reflect.Type
+	around bool
+}
+
 // within calls visit for each field of each struct within a type. What visit returns is around for the
-// fields of that field's type.
-func within(t reflect.Type, seen map[reflect.Type]bool, visit func(f reflect.StructField, around bool) bool) {
+// fields of that field's type; of another package's type, such as time.Time, those are left out that only
+// that package can write.
+func within(t reflect.Type, visit func(f reflect.StructField, around bool) bool) {
+	seen := map[place]bool{}
+	home := t.PkgPath()
 	var walk func(t reflect.Type, around bool)
 	walk = func(t reflect.Type, around bool) {
 		for isContainer(t) {
-			if seen[t] {
+			at := place{t, around}
+			if seen[at] {
 				return
 			}
 			if t.Name() != "" {
-				seen[t] = true
+				seen[at] = true
 			}
 			t = t.Elem()
 		}
-		if t.Kind() != reflect.Struct || seen[t] {
+		at := place{t, around}
+		if t.Kind() != reflect.Struct || seen[at] {
 			return
 		}
-		seen[t] = true
+		seen[at] = true
 		for f := range t.Fields() {
-			walk(f.Type, visit(f, around))
+			walk(f.Type, visit(f, around && (f.IsExported() || home == "" || f.PkgPath == home)))
 		}
 	}
 	walk(t, false)
