@@ -155,7 +155,8 @@ func (d *delivery) release(outer context.Context) {
 }
 
 // blame marks the handler's error as an outage if the database is the reason, whatever the handler made
-// of that: its own words need not tell, so the connection is tried.
+// of that: its own words need not tell, but a rollback fails for no other reason. Another statement would
+// also fail for rows that the handler left open, which pgx calls a lost connection.
 func blame(ctx context.Context, tx *sql.Tx, err error) error {
 	switch {
 	case ctx.Err() != nil, errors.Is(err, consumer.ErrPermanent), errors.Is(err, consumer.ErrDropped), errors.Is(err, consumer.ErrOutage):
@@ -163,8 +164,8 @@ func blame(ctx context.Context, tx *sql.Tx, err error) error {
 	case isOutage(err):
 		return consumer.Outage(err)
 	}
-	if _, probe := tx.ExecContext(ctx, "SELECT 1"); probe != nil && (isOutage(probe) || isLost(probe)) {
-		return consumer.Outage(fmt.Errorf("%w (the connection to the database is lost: %w)", err, probe))
+	if lost := tx.Rollback(); lost != nil && ctx.Err() == nil && !errors.Is(lost, sql.ErrTxDone) {
+		return consumer.Outage(fmt.Errorf("%w (the connection to the database is lost: %w)", err, lost))
 	}
 	return err
 }
