@@ -42,8 +42,8 @@ func (x *Inbox) Once(consumer string, handle message.NoPublishHandlerFunc) messa
 //
 // The middleware belongs innermost, inside Retry and Timeout, where each attempt is a transaction: see
 // the package's comment for the wiring, and [Inbox.Add] for a way that cannot go wrong. Messages that the
-// handler returns are published by the router after the commit, and lost if the process ends in between:
-// publish through the Bus instead.
+// handler returns are published by the router after the commit, and lost if that fails or the process ends
+// in between, since the event's next delivery is skipped: publish through the Bus instead.
 //
 // A handler's error rolls everything back and is returned as it is, unless the database is the reason.
 // These are a consumer.Outage, for which no message is set aside: a transaction that cannot be begun, a
@@ -51,8 +51,8 @@ func (x *Inbox) Once(consumer string, handle message.NoPublishHandlerFunc) messa
 // ([ErrUnknown] if while committing), a serialization failure, a deadlock. A message without an event id
 // is a permanent [ErrNoID]. A panic rolls back and goes on.
 //
-// In a context that has a transaction of this Bus already, the handler joins that one, and its end, with
-// the mark's, is left to whoever began it.
+// In a context that has a transaction of this Bus already, the handler joins that one, in a savepoint: what
+// fails leaves nothing in it. Its end, with the mark's, is left to whoever began it.
 //
 // A consumer without a name, or with one that is longer than 255 characters, is a programming mistake and
 // panics.
@@ -79,6 +79,8 @@ type delivery struct {
 	// at is how far it came, so that an error of Transact's own can be told from the handler's.
 	at       stage
 	produced []*message.Message
+	// joined: the transaction is somebody else's.
+	joined bool
 }
 
 type stage uint8
@@ -98,7 +100,13 @@ func (d *delivery) handle() ([]*message.Message, error) {
 		return nil, consumer.Permanent(fmt.Errorf("%w: it %w: publish the message with a UUID, or a ce_id", ErrNoID, err))
 	}
 	ctx := d.msg.Context()
-	err := d.inbox.config.Bus.Transact(ctx, func(ctx context.Context, tx *sql.Tx) error { return d.within(ctx, tx, id) })
+	_, d.joined = d.inbox.config.Bus.TxFrom(ctx)
+	err := d.inbox.config.Bus.Transact(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		if d.joined {
+			return d.joining(ctx, tx, id)
+		}
+		return d.within(ctx, tx, id)
+	})
 	switch {
 	case err == nil:
 		return d.produced, nil
@@ -132,7 +140,7 @@ func (d *delivery) within(ctx context.Context, tx *sql.Tx, id string) error {
 	defer d.msg.SetContext(outer)
 	d.msg.SetContext(ctx)
 	if d.produced, err = d.next(d.msg); err != nil {
-		return blame(ctx, tx, err)
+		return d.blame(ctx, tx, err)
 	}
 	d.at = committing
 	d.release(outer)
@@ -157,12 +165,14 @@ func (d *delivery) release(outer context.Context) {
 // blame marks the handler's error as an outage if the database is the reason, whatever the handler made
 // of that: its own words need not tell, but a rollback fails for no other reason. Another statement would
 // also fail for rows that the handler left open, which pgx calls a lost connection.
-func blame(ctx context.Context, tx *sql.Tx, err error) error {
+func (d *delivery) blame(ctx context.Context, tx *sql.Tx, err error) error {
 	switch {
 	case ctx.Err() != nil, errors.Is(err, consumer.ErrPermanent), errors.Is(err, consumer.ErrDropped), errors.Is(err, consumer.ErrOutage):
 		return err
 	case isOutage(err):
 		return consumer.Outage(err)
+	case d.joined:
+		return err
 	}
 	if lost := tx.Rollback(); lost != nil && ctx.Err() == nil && !errors.Is(lost, sql.ErrTxDone) {
 		return consumer.Outage(fmt.Errorf("%w (the connection to the database is lost: %w)", err, lost))

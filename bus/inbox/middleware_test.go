@@ -271,6 +271,58 @@ func TestReturnedMessagesCanBePublished(t *testing.T) {
 	require.Equal(t, 1, b.stays(t)[2], "what joined a transaction is rolled back with it")
 }
 
+// What fails within somebody else's transaction leaves nothing there, even when that one is committed: a
+// mark that stayed would make the event's next delivery a duplicate of one that was never handled.
+func TestAFailedHandlerLeavesNothingInATransactionThatItJoined(t *testing.T) {
+	t.Parallel()
+	for name, fail := range map[string]func(ctx context.Context, tx *sql.Tx) error{
+		"error": func(context.Context, *sql.Tx) error { return errBoom },
+		"panic": func(context.Context, *sql.Tx) error { panic(errBoom) },
+		"SQL error": func(ctx context.Context, tx *sql.Tx) error {
+			_, err := tx.ExecContext(ctx, `SELECT 1/0`)
+			return err
+		},
+		"swallowed SQL error": func(ctx context.Context, tx *sql.Tx) error {
+			_, _ = tx.ExecContext(ctx, `SELECT 1/0`)
+			return nil
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			x := b.inbox(t, inbox.Config{})
+			failures := 1
+			handler := chained(func(msg *message.Message) ([]*message.Message, error) {
+				if err := b.welcome(msg); err != nil {
+					return nil, err
+				}
+				tx, _ := b.bus.SQLTxFrom(msg.Context())
+				if failures--; failures >= 0 {
+					return nil, fail(msg.Context(), tx)
+				}
+				return nil, nil
+			}, consumer.Recoverer, x.Middleware("mailer"))
+			msg := newMessage()
+			require.NoError(t, b.bus.Transact(b.ctx, func(ctx context.Context, _ *sql.Tx) error {
+				msg.SetContext(ctx)
+				_, err := handler(msg)
+				require.Error(t, err)
+				return nil
+			}))
+			require.Equal(t, [3]int{}, b.stays(t))
+			require.NoError(t, b.bus.Transact(b.ctx, func(ctx context.Context, _ *sql.Tx) error {
+				for range 2 {
+					msg.SetContext(ctx)
+					_, err := handler(msg)
+					require.NoError(t, err)
+				}
+				return nil
+			}))
+			require.Equal(t, [3]int{1, 1, 1}, b.stays(t))
+		})
+	}
+}
+
 func TestNewReportsAllMistakesAtOnce(t *testing.T) {
 	t.Parallel()
 	_, err := inbox.New(inbox.Config{Table: "a.b.c", Retention: 1, PurgeInterval: -1})
