@@ -27,10 +27,10 @@ func TestOpenRowsAreNoOutage(t *testing.T) {
 			x := with.inbox(t, inbox.Config{})
 			err = x.Once("mailer", func(msg *message.Message) error {
 				tx, _ := with.bus.SQLTxFrom(msg.Context())
-				rows, err := tx.QueryContext(msg.Context(), `SELECT generate_series(1, 100000)`)
+				rows, err := tx.QueryContext(msg.Context(), `SELECT generate_series(1, 100000)`) //nolint:rowserrcheck // The fault that is shown.
 				require.NoError(t, err)
 				require.True(t, rows.Next())
-				return errBoom //nolint:sqlclosecheck // the fault that is shown
+				return errBoom
 			})(newMessage())
 			require.ErrorIs(t, err, errBoom)
 			require.NotErrorIs(t, err, consumer.ErrOutage)
