@@ -27,7 +27,7 @@ func TestOpenRowsAreNoOutage(t *testing.T) {
 			x := with.inbox(t, inbox.Config{})
 			err = x.Once("mailer", func(msg *message.Message) error {
 				tx, _ := with.bus.SQLTxFrom(msg.Context())
-				rows, err := tx.QueryContext(msg.Context(), `SELECT generate_series(1, 100000)`) //nolint:rowserrcheck // The fault that is shown.
+				rows, err := tx.QueryContext(msg.Context(), `SELECT generate_series(1, 100000)`) //nolint:rowserrcheck,sqlclosecheck // The fault that is shown.
 				require.NoError(t, err)
 				require.True(t, rows.Next())
 				return errBoom
