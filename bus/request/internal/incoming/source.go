@@ -89,7 +89,10 @@ func lastForwarded(list string) (last, rest string, more bool) {
 	for i := len(list) - 1; i >= 0; i-- {
 		switch list[i] {
 		case '"':
-			quoted = !quoted
+			before := strings.TrimRight(list[:i], `\`)
+			if escaped := (i-len(before))%2 == 1; !escaped {
+				quoted = !quoted
+			}
 		case ',':
 			if !quoted {
 				return list[i+1:], list[:i], true
@@ -103,7 +106,8 @@ func lastForwarded(list string) (last, rest string, more bool) {
 func forNode(element string) string {
 	const none = "-"
 	found := none
-	for pair := range strings.SplitSeq(element, ";") {
+	for pair, rest := "", element; rest != ""; {
+		pair, rest = firstParameter(rest)
 		name, value, _ := strings.Cut(pair, "=")
 		if !strings.EqualFold(strings.TrimSpace(name), "for") {
 			continue
@@ -120,4 +124,21 @@ func forNode(element string) string {
 		}
 	}
 	return found
+}
+
+// firstParameter cuts the first parameter off an element. What is quoted may be a client's: a proxy writes
+// host as it was told.
+func firstParameter(element string) (first, rest string) {
+	quoted := false
+	for i := 0; i < len(element); i++ {
+		switch c := element[i]; {
+		case c == '"':
+			quoted = !quoted
+		case c == '\\' && quoted:
+			i++
+		case c == ';' && !quoted:
+			return element[:i], element[i+1:]
+		}
+	}
+	return element, ""
 }
