@@ -23,7 +23,12 @@ func New(tx pgx.Tx) *Tx { return &Tx{tx} }
 //	if tx, ok := b.TxFrom(ctx); ok {
 //		err = tx.(*pgxtx.Tx).Unwrap().QueryRow(ctx, …)
 //	}
-func (t *Tx) Unwrap() pgx.Tx { return t.tx }
+func (t *Tx) Unwrap() pgx.Tx {
+	if t == nil {
+		return nil
+	}
+	return t.tx
+}
 
 // errNil: New was given no transaction.
 var errNil = errors.New("pgxtx: the transaction given is nil: begin one, or publish without InTx and WithTx")
@@ -31,7 +36,7 @@ var errNil = errors.New("pgxtx: the transaction given is nil: begin one, or publ
 // ExecContext executes one statement. errors.Is(err, sql.ErrTxDone) is a transaction that has ended; an
 // error of the server has its SQLState, and is a *pgconn.PgError.
 func (t *Tx) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
-	if t.tx == nil {
+	if t.Unwrap() == nil {
 		return nil, errNil
 	}
 	tag, err := t.tx.Exec(ctx, query, args...)
@@ -43,7 +48,7 @@ func (t *Tx) ExecContext(ctx context.Context, query string, args ...any) (sql.Re
 
 // Commit commits. pgx.Tx.Commit is better, since it takes a context.
 func (t *Tx) Commit() error {
-	if t.tx == nil {
+	if t.Unwrap() == nil {
 		return errNil
 	}
 	return explain(context.Background(), t.tx.Commit(context.Background()))
@@ -51,7 +56,7 @@ func (t *Tx) Commit() error {
 
 // Rollback rolls back. pgx.Tx.Rollback is better, since it takes a context.
 func (t *Tx) Rollback() error {
-	if t.tx == nil {
+	if t.Unwrap() == nil {
 		return errNil
 	}
 	return explain(context.Background(), t.tx.Rollback(context.Background()))

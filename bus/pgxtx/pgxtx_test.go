@@ -231,6 +231,9 @@ func TestNoTransactionSaysSo(t *testing.T) {
 	b := setup(t)
 	_, err := userCreated.Publish(t.Context(), b.bus.InTx(pgxtx.New(nil)), "user-1", user{})
 	require.ErrorContains(t, err, "the transaction given is nil: begin one")
+	_, err = userCreated.Publish(t.Context(), b.bus.InTx((*pgxtx.Tx)(nil)), "user-1", user{})
+	require.ErrorContains(t, err, "the transaction given is nil: begin one")
+	require.Nil(t, (*pgxtx.Tx)(nil).Unwrap())
 	require.Error(t, pgxtx.New(nil).Commit())
 	require.Error(t, pgxtx.New(nil).Rollback())
 }
