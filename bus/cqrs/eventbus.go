@@ -31,8 +31,9 @@ func (m *Marshaler) EventBusConfig() wmcqrs.EventBusConfig {
 }
 
 // OnPublish is a cqrs.EventBusConfig.OnPublish: it adds to the message what its context tells of every event
-// (bus.WithMetadata, the OpenTelemetry span), which the marshaler could not know. A payload that somebody
-// else made into something that is no domain event, for instance by encrypting it, stays as it is.
+// (bus.WithMetadata, the OpenTelemetry span), which the marshaler could not know. Fields that somebody else
+// added to the envelope stay, and a payload that somebody else made into something that is no domain event,
+// for instance by encrypting it, stays as it is.
 func (m *Marshaler) OnPublish(params wmcqrs.OnEventSendParams) error {
 	msg := params.Message
 	ctx := msg.Context()
@@ -54,7 +55,9 @@ func (m *Marshaler) OnPublish(params wmcqrs.OnEventSendParams) error {
 	if err != nil {
 		return fmt.Errorf("cqrs: %s: %w", params.EventName, err)
 	}
-	msg.Payload = complete.Payload
+	if msg.Payload, err = withUnknown(msg.Payload, complete.Payload); err != nil {
+		return fmt.Errorf("cqrs: %s: %w", params.EventName, err)
+	}
 	maps.Copy(msg.Metadata, complete.Metadata)
 	return nil
 }

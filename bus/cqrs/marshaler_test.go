@@ -270,6 +270,32 @@ func TestADecoratedMarshalerKeepsItsWork(t *testing.T) {
 		return nil
 	})
 	require.Equal(t, "encrypted", string(msg.Payload), "and never the clear text again")
+	msg = publish(func(_ any, msg *message.Message) error {
+		var payload map[string]map[string]any
+		envelope := map[string]any{"tenant": "<blue>"}
+		require.NoError(t, json.Unmarshal(msg.Payload, &envelope))
+		raw, err := json.Marshal(map[string]any{"metadata": envelope["metadata"], "payload": envelope["payload"]})
+		require.NoError(t, err)
+		require.NoError(t, json.Unmarshal(raw, &payload))
+		payload["metadata"]["region"], payload["payload"]["signature"] = "eu", map[string]any{"metadata": 1}
+		envelope["metadata"], envelope["payload"] = payload["metadata"], payload["payload"]
+		msg.Payload, err = json.Marshal(envelope)
+		return err
+	})
+	var got struct {
+		Tenant   string
+		Metadata map[string]any
+		Payload  map[string]any
+	}
+	require.NoError(t, json.Unmarshal(msg.Payload, &got))
+	require.Equal(t, "<blue>", got.Tenant, "fields that an event does not have")
+	require.Equal(t, "eu", got.Metadata["region"])
+	require.Equal(t, "c", got.Metadata["correlation_id"])
+	require.Equal(t, map[string]any{"metadata": 1.0}, got.Payload["signature"])
+	event, err := envelopes.Decode(msg.Payload)
+	require.NoError(t, err)
+	_, err = event.Domain()
+	require.NoError(t, err)
 }
 
 func TestAnErrorOfThePublisherIsSeen(t *testing.T) {
