@@ -106,8 +106,9 @@ func lastForwarded(list string) (last, rest string, more bool) {
 func forNode(element string) string {
 	const none = "-"
 	found := none
-	for pair, rest := "", element; rest != ""; {
-		pair, rest = firstParameter(rest)
+	for element != "" {
+		var pair string
+		pair, element = firstParameter(element)
 		name, value, _ := strings.Cut(pair, "=")
 		if !strings.EqualFold(strings.TrimSpace(name), "for") {
 			continue
