@@ -28,6 +28,8 @@ type matcher struct {
 	terms   nameSet
 	except  nameSet
 	longest int
+	// within are the terms of scripts that put no mark between words; they count anywhere in a name.
+	within []string
 
 	// known remembers verdicts; it is replaced, never changed, so that reading it takes no lock.
 	known atomic.Pointer[map[string]bool]
@@ -56,6 +58,9 @@ func newMatcher(names, except []string) (*matcher, error) {
 			continue
 		}
 		m.add(term)
+		if wordless(term) {
+			m.within = append(m.within, term)
+		}
 	}
 	for i, name := range except {
 		folded := fold(name)
@@ -105,6 +110,11 @@ func (m *matcher) judge(name string) bool {
 		}
 	}
 	text, starts := words(name)
+	for _, term := range m.within {
+		if strings.Contains(text, term) {
+			return true
+		}
+	}
 	for i := range starts[:len(starts)-1] {
 		// Each run of words from here on: "api key" is "apikey", and so is "API_Keys".
 		for _, end := range starts[i+1:] {
@@ -144,6 +154,19 @@ func compound(word string) bool {
 		}
 	}
 	return false
+}
+
+// wordless says that a term has letters of a script without upper and lower case, and no others: where a word
+// of it ends within a name, nothing tells.
+func wordless(term string) bool {
+	is := false
+	for _, c := range term {
+		if unicode.IsUpper(c) || unicode.IsLower(c) {
+			return false
+		}
+		is = is || unicode.IsLetter(c)
+	}
+	return is
 }
 
 // words returns the words of a name in lower case, run together, and where each begins, with the end as

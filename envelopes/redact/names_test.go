@@ -65,6 +65,23 @@ func TestNamesOfOnesOwn(t *testing.T) {
 		`"page_token":3,"pageToken":3,"token":"[redacted]","next_page_token":"[redacted]"}`, string(out))
 }
 
+// Many scripts put no mark between words: there a name counts wherever it stands.
+func TestNamesInOtherScripts(t *testing.T) {
+	t.Parallel()
+	r, err := redact.New(redact.Config{Names: []string{"密码", "パスワード", "รหัสผ่าน", "סיסמה", "пароль", "contraseña"}})
+	require.NoError(t, err)
+	for _, name := range []string{"密码", "用户密码", "用户密码2", "ユーザーパスワード", "รหัสผ่านผู้ใช้", "הסיסמה", "пароль", "Пароль", "парольПользователя", "Contraseña"} {
+		out, err := r.Raw([]byte(object(t, name)))
+		require.NoError(t, err)
+		require.Contains(t, string(out), redact.Mark, name)
+	}
+	for _, name := range []string{"密", "用户", "парольный"} {
+		out, err := r.Raw([]byte(object(t, name)))
+		require.NoError(t, err)
+		require.NotContains(t, string(out), redact.Mark, name)
+	}
+}
+
 func TestManyAndLongNamesAreJudgedAllTheSame(t *testing.T) {
 	t.Parallel()
 	r, err := redact.New(redact.Config{Limit: -1})

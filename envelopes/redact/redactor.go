@@ -30,7 +30,7 @@ var ErrNotJSON = errors.New("redact: not JSON")
 type Config struct {
 	// Names say secret, beside the built-in ones. Each is one or several words, in any style ("iban",
 	// "date of birth", "dateOfBirth"), and counts wherever its words stand in a field's name one after the
-	// other. Default: none.
+	// other; one in a script without upper and lower case counts anywhere in a name. Default: none.
 	Names []string
 	// Except are complete names that do not say secret although a word in them does, for instance
 	// "page_token". The style does not matter. A tag still counts. Default: none.
