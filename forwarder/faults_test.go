@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -285,7 +286,11 @@ func TestLateCommits(t *testing.T) {
 	b := setup(t)
 	b.broker.CreateTopic(t, "users", 6, nil)
 	b.exec(`CREATE TABLE aggregate (id int PRIMARY KEY, version int NOT NULL DEFAULT 0)`)
-	const keys, writers, perWriter = 200, 8, 2500
+	const keys, writers = 200, 8
+	perWriter := 800
+	if os.Getenv("TAILRACE_LONG") != "" {
+		perWriter = 2500
+	}
 	b.exec(`INSERT INTO aggregate (id) SELECT generate_series(0, $1::int - 1)`, keys)
 	b.run(b.forwarder(nil))
 	sent := make(chan int, writers)
