@@ -3,11 +3,16 @@ package consumer
 import (
 	"context"
 	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
 )
 
 // attempts is the record of one delivery. The outermost middleware of ours puts it into the message's
 // context, Retry fills it in; a message is handled by one goroutine, so it needs no lock.
 type attempts struct {
+	// of is the message, and handler who handles it.
+	of      *message.Message
+	handler string
 	// number is the attempt that runs, from 1.
 	number      int
 	first, last time.Time
@@ -21,12 +26,15 @@ type attempts struct {
 
 type attemptsKey struct{}
 
-// withAttempts returns the context's record, made if it has none.
-func withAttempts(ctx context.Context) (context.Context, *attempts) {
-	if record, ok := ctx.Value(attemptsKey{}).(*attempts); ok {
+// withAttempts returns the record of the message's delivery that its context ctx has, made if it has none. One
+// of another handler's came with the context of the message that this one was published for, as gochannel can
+// keep it; a middleware's copy of the message is the same delivery.
+func withAttempts(ctx context.Context, msg *message.Message) (context.Context, *attempts) {
+	record, ok := ctx.Value(attemptsKey{}).(*attempts)
+	if ok && (record.of == msg || record.handler == message.HandlerNameFromCtx(ctx)) {
 		return ctx, record
 	}
-	record := &attempts{number: 1}
+	record = &attempts{of: msg, handler: message.HandlerNameFromCtx(ctx), number: 1}
 	return context.WithValue(ctx, attemptsKey{}, record), record
 }
 

@@ -101,7 +101,7 @@ type deadLetters struct {
 
 func (d *deadLetters) middleware(next message.HandlerFunc) message.HandlerFunc {
 	return func(msg *message.Message) ([]*message.Message, error) {
-		ctx, record := withAttempts(msg.Context())
+		ctx, record := withAttempts(msg.Context(), msg)
 		record.budget = d.budgetFor(ctx)
 		msg.SetContext(ctx)
 		produced, err := next(msg)

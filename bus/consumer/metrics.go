@@ -43,7 +43,7 @@ func Metrics(registerer prometheus.Registerer) (message.HandlerMiddleware, error
 				s = m.of(topic, handler)
 				last.Store(s)
 			}
-			ctx, record := withAttempts(outer)
+			ctx, record := withAttempts(outer, msg)
 			msg.SetContext(ctx)
 			start := time.Now()
 			err = errPanicked // unless next returns

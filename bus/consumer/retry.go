@@ -84,7 +84,7 @@ func Retry(config RetryConfig) (message.HandlerMiddleware, error) {
 }
 
 func (c RetryConfig) run(next message.HandlerFunc, msg *message.Message) ([]*message.Message, error) {
-	ctx, record := withAttempts(msg.Context())
+	ctx, record := withAttempts(msg.Context(), msg)
 	defer msg.SetContext(ctx)
 	began := time.Now()
 	elapsed := c.MaxElapsed

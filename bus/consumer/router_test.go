@@ -8,7 +8,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ThreeDotsLabs/watermill"
 	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/ThreeDotsLabs/watermill/pubsub/gochannel"
 	"github.com/stretchr/testify/require"
 
 	"github.com/tailrace-go/tailrace/bus/consumer"
@@ -32,6 +34,42 @@ func TestPluginRetriesUntilSuccess(t *testing.T) {
 	b.run()
 	b.publish("users", message.NewMessage("1", nil))
 	require.Equal(t, 4, await(t, done))
+	require.NoError(t, b.router.Close())
+	require.Empty(t, out.all())
+}
+
+// A Pub/Sub in the process may hand the publishing handler's context on. Its attempts are not the next one's.
+func TestAttemptsAreOfOneDelivery(t *testing.T) {
+	t.Parallel()
+	b, out := newBench(t), newOutlet()
+	b.pubsub = gochannel.NewGoChannel(gochannel.Config{PreserveContext: true}, watermill.NopLogger{})
+	b.router.AddPlugin(consumer.Plugin(quick(out)))
+	attempts, seen := make(chan int, 10), make(chan struct{})
+	consumer.Add(b.router, "first", b.pubsub, "first", func(msg *message.Message) error {
+		if consumer.Attempt(msg.Context()) < 3 {
+			return errBoom
+		}
+		next := message.NewMessageWithContext(msg.Context(), "2", nil)
+		if err := b.pubsub.Publish("second", next); err != nil {
+			return err
+		}
+		<-seen // the context goes on until the other is done
+		return nil
+	})
+	consumer.Add(b.router, "second", b.pubsub, "second", func(msg *message.Message) error {
+		attempt := consumer.Attempt(msg.Context())
+		attempts <- attempt
+		if attempt < 3 {
+			return errBoom
+		}
+		close(seen)
+		return nil
+	})
+	b.run()
+	b.publish("first", message.NewMessage("1", nil))
+	for want := 1; want <= 3; want++ {
+		require.Equal(t, want, await(t, attempts))
+	}
 	require.NoError(t, b.router.Close())
 	require.Empty(t, out.all())
 }

@@ -55,7 +55,7 @@ func traced(spans *telemetry.Spans, next message.HandlerFunc, msg *message.Messa
 	if created.IsValid() && !trace.SpanContextFromContext(ctx).IsValid() {
 		ctx = trace.ContextWithRemoteSpanContext(ctx, created)
 	}
-	ctx, record := withAttempts(ctx)
+	ctx, record := withAttempts(ctx, msg)
 	ctx, span := spans.Start(ctx, telemetry.Process, message.SubscribeTopicFromCtx(ctx))
 	if span.IsRecording() {
 		if created.IsValid() {
