@@ -11,6 +11,7 @@ import (
 
 	"github.com/tailrace-go/tailrace/bus"
 	"github.com/tailrace-go/tailrace/envelopes"
+	"github.com/tailrace-go/tailrace/internal/telemetry"
 )
 
 // Transport is an http.RoundTripper that sends the correlation id and the trace of a request's context along
@@ -33,6 +34,9 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		base = http.DefaultTransport
 	}
 	extra := t.headers(r.Context())
+	if r.Header.Get(telemetry.TraceParent) != "" {
+		extra.Del(telemetry.TraceState) // it is a part of ours (W3C Trace Context, 3.3)
+	}
 	for name := range extra {
 		if _, given := r.Header[name]; given {
 			delete(extra, name)

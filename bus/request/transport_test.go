@@ -57,6 +57,31 @@ func TestTransport(t *testing.T) {
 	}
 }
 
+// A trace state says more of the trace parent that it came with, and of no other.
+func TestATraceStateIsNotPutBesideAnothersTraceParent(t *testing.T) {
+	t.Parallel()
+	const own = "00-aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-bbbbbbbbbbbbbbbb-01"
+	ctx := propagation.TraceContext{}.Extract(t.Context(), propagation.MapCarrier{"traceparent": traceParent, "tracestate": "ours=1"})
+	for given, want := range map[string][2]string{"": {traceParent, "ours=1"}, own: {own, ""}} {
+		r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://service.test", nil)
+		require.NoError(t, err)
+		if given != "" {
+			r.Header.Set("Traceparent", given)
+		}
+		var sent http.Header
+		_, err = (&request.Transport{Base: sending(func(r *http.Request) { sent = r.Header })}).RoundTrip(r) //nolint:bodyclose // There is none.
+		require.NoError(t, err)
+		require.Equal(t, want, [2]string{sent.Get("Traceparent"), sent.Get("Tracestate")})
+	}
+}
+
+type sending func(*http.Request)
+
+func (s sending) RoundTrip(r *http.Request) (*http.Response, error) {
+	s(r)
+	return &http.Response{}, nil
+}
+
 type closing struct {
 	http.RoundTripper
 

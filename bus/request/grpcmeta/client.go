@@ -11,6 +11,7 @@ import (
 
 	"github.com/tailrace-go/tailrace/bus"
 	"github.com/tailrace-go/tailrace/envelopes"
+	"github.com/tailrace-go/tailrace/internal/telemetry"
 )
 
 // UnaryClient is a grpc.UnaryClientInterceptor that sends the context's correlation id and its W3C trace
@@ -32,6 +33,9 @@ func outgoing(ctx context.Context) context.Context {
 	}
 	if trace.SpanContextFromContext(ctx).IsValid() {
 		propagation.TraceContext{}.Inject(ctx, carrier(extra))
+	}
+	if len(given.Get(telemetry.TraceParent)) > 0 {
+		extra.Delete(telemetry.TraceState) // it is a part of ours (W3C Trace Context, 3.3)
 	}
 	for key := range extra {
 		if len(given.Get(key)) > 0 {

@@ -152,6 +152,21 @@ func TestTheClientLetsStandWhatTheCallHas(t *testing.T) {
 	}
 }
 
+// A trace state says more of the trace parent that it came with, and of no other.
+func TestATraceStateIsNotPutBesideAnothersTraceParent(t *testing.T) {
+	t.Parallel()
+	const own = "00-aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-bbbbbbbbbbbbbbbb-01"
+	ctx := propagation.TraceContext{}.Extract(t.Context(), propagation.MapCarrier{"traceparent": traceParent, "tracestate": "ours=1"})
+	ctx = metadata.AppendToOutgoingContext(ctx, "traceparent", own)
+	err := grpcmeta.UnaryClient(ctx, "/m", nil, nil, nil, func(ctx context.Context, _ string, _, _ any, _ *grpc.ClientConn, _ ...grpc.CallOption) error {
+		out, _ := metadata.FromOutgoingContext(ctx)
+		require.Equal(t, []string{own}, out.Get("traceparent"))
+		require.Empty(t, out.Get("tracestate"))
+		return nil
+	})
+	require.NoError(t, err)
+}
+
 func TestNewReportsAllMistakes(t *testing.T) {
 	t.Parallel()
 	_, err := grpcmeta.New(grpcmeta.Config{TrustedProxies: []netip.Prefix{{}, netip.MustParsePrefix("::/0")}})
