@@ -111,7 +111,7 @@ func (s *TableStatus) count(ctx context.Context, db *sql.DB, t table, have shape
 	}
 	var oldest sql.NullFloat64
 	err := db.QueryRowContext(ctx, `SELECT count(*) FILTER (WHERE alive), count(*) FILTER (WHERE NOT alive),
-			extract(epoch FROM now() - min(created_at) FILTER (WHERE alive))::float8
+			extract(epoch FROM now() - min(created_at) FILTER (WHERE alive AND `+plausible+`))::float8
 		FROM (SELECT retry_count < max_retries AS alive, created_at FROM `+t.quoted()+`
 			WHERE processed_at IS NULL AND (id > $1 OR retry_count > 0) LIMIT `+strconv.Itoa(countLimit)+`) waiting`,
 		lowWater).Scan(&s.Pending, &s.Dead, &oldest)

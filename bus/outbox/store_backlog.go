@@ -23,8 +23,8 @@ func backlogQuery(name string) string {
 	return `WITH ahead AS (SELECT id, created_at, processed_at IS NULL AND retry_count < max_retries AS pending
 			FROM ` + name + ` WHERE id > $1 ORDER BY id LIMIT $2)
 		SELECT count(*), count(*) FILTER (WHERE pending), coalesce((SELECT max(id) FROM ` + name + `) - max(id), 0),
-			date_part('epoch', now() - least(min(created_at) FILTER (WHERE pending),
-				(SELECT created_at FROM ` + name + ` WHERE id = $3))) FROM ahead`
+			date_part('epoch', now() - least(min(created_at) FILTER (WHERE pending AND ` + plausible + `),
+				(SELECT created_at FROM ` + name + ` WHERE id = $3 AND ` + plausible + `))) FROM ahead`
 }
 
 // Backlog says how much waits above an id, and how old the oldest of it is; in hand, if not 0, is a row

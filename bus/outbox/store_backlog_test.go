@@ -36,4 +36,8 @@ func TestBacklog(t *testing.T) {
 	require.InDelta(t, 12_000, float64(look(0, 0).Pending), 0, "many are estimated: here exactly, since every other one is pending")
 	require.Equal(t, outbox.Backlog{}, look(24_000, 0))
 	require.InDelta(t, 1000, look(24_000, 24_000).Oldest.Seconds(), 60)
+
+	_, err = db.ExecContext(t.Context(), `UPDATE event_outbox SET created_at = CASE WHEN id < 24000 THEN '-infinity' ELSE 'infinity' END::timestamptz WHERE id > 23990`)
+	require.NoError(t, err)
+	require.Equal(t, outbox.Backlog{Pending: 5}, look(23_990, 24_000), "what is of no age is counted")
 }

@@ -28,7 +28,8 @@ type Row struct {
 	MaxRetries int
 	// Wait is how long the row's next attempt is still to wait, 0 when it is due.
 	Wait time.Duration
-	// Age is how long ago the row was written (created_at), by the database's clock as of the read.
+	// Age is how long ago the row was written (created_at), by the database's clock as of the read; 0 if
+	// created_at is before 1970 or not over yet.
 	Age time.Duration
 }
 
@@ -112,8 +113,12 @@ func (c *Claim) Unsettled(ctx context.Context, after, upTo int64, limit int) (id
 	return ids, last, err
 }
 
+// plausible is, in SQL, whether created_at is a time at which a row can have been written. Anybody may write
+// it, and an age cannot be told of -infinity, nor counted in microseconds of the year 294276.
+const plausible = `created_at > '1970-01-01+00' AND created_at <= now()`
+
 // ageMicroseconds is Row.Age in SQL.
-const ageMicroseconds = `(date_part('epoch', now() - created_at) * 1000000)::bigint`
+const ageMicroseconds = `CASE WHEN ` + plausible + ` THEN (date_part('epoch', now() - created_at) * 1000000)::bigint ELSE 0 END`
 
 func scanRows(rows *sql.Rows, dst []Row, most int64) (_ []Row, cut bool, err error) {
 	defer func() { _ = rows.Close() }()
