@@ -59,4 +59,8 @@
 // the second skips what the first has committed, and goes on if it rolled back.
 //
 // Events of one key are handled in order, as without an inbox. A duplicate is skipped wherever it comes.
+//
+// An id must be one event's among all that a consumer name handles. A Bus's are UUIDs; CloudEvents asks other
+// producers only for ids that are unique within their source, so give the topics of two that count 1, 2, 3
+// a consumer name each.
 package inbox
