@@ -291,6 +291,34 @@ func TestTwoRunsAtOnce(t *testing.T) {
 	p.requireOnce(250)
 }
 
+// TestARunDoesNotTakeBackWhatAnotherNoted: renewing the progress of a partition must not be what hides that
+// another run was there since this one began.
+func TestARunDoesNotTakeBackWhatAnotherNoted(t *testing.T) {
+	t.Parallel()
+	p := newPost(t)
+	p.die(20, 10)
+	p.mustRequeue(20)
+	p.die(20, 10)
+	other := p.open("")
+	var once atomic.Bool
+	var meanwhile deadletter.Report
+	report, err := p.requeue(func(c *deadletter.Config) {
+		c.Tell = func(deadletter.Letter, deadletter.Fate) { // of the first partition's only batch, which is noted
+			if once.CompareAndSwap(false, true) {
+				var err error
+				meanwhile, err = p.requeue(func(c *deadletter.Config) { c.Mailbox = other })
+				require.NoError(t, err)
+			}
+		}
+	})
+	require.Equal(t, 20, report.Outcomes[deadletter.Requeued]+meanwhile.Outcomes[deadletter.Requeued])
+	require.Positive(t, meanwhile.Outcomes[deadletter.Requeued])
+	require.ErrorIs(t, err, deadletter.ErrBusy)
+	for id, count := range p.arrived(orders) {
+		require.Equal(t, 2, count, "each of its two letters once: %s", id)
+	}
+}
+
 // TestTooManyGaps: more letters are left out than can be noted.
 func TestTooManyGaps(t *testing.T) {
 	t.Parallel()

@@ -51,6 +51,9 @@ func (r *run) do(ctx context.Context) (Report, error) {
 	if err != nil {
 		return r.report, err
 	}
+	if err := r.renew(ctx, partitions); err != nil {
+		return r.report, err
+	}
 	for _, partition := range partitions {
 		if r.full() {
 			break
@@ -62,18 +65,30 @@ func (r *run) do(ctx context.Context) (Report, error) {
 	return r.report, nil
 }
 
+// renew commits again what is committed: brokers forget what nobody commits for a week, and then every letter
+// would be sent again. It is done before anything else, since what was read a while ago would take back what
+// another run has noted meanwhile.
+func (r *run) renew(ctx context.Context, partitions []Partition) error {
+	if r.DryRun {
+		return nil
+	}
+	for _, p := range partitions {
+		if p.Committed < 0 {
+			continue
+		}
+		if err := r.Mailbox.Commit(ctx, p.ID, p.Committed, p.Note); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (r *run) full() bool { return r.Limit > 0 && r.taken >= r.Limit }
 
 func (r *run) partition(ctx context.Context, partition Partition) (err error) {
 	r.at = partition
 	if r.done, err = partition.progress(); err != nil {
 		return err
-	}
-	if partition.Committed >= 0 && !r.DryRun {
-		// Brokers forget what nobody commits for a week, and then every letter would be sent again.
-		if err := r.Mailbox.Commit(ctx, partition.ID, partition.Committed, partition.Note); err != nil {
-			return err
-		}
 	}
 	var batch []item
 	next := r.done.next // the offset after the last one read
