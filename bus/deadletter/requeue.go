@@ -61,6 +61,9 @@ const (
 	RowRevived
 	// RowAlive: it was pending or delivered already.
 	RowAlive
+	// RowDying: it was pending, and its last attempt is made or may be made any time. The letter is sent
+	// before the death is noted in the row, so it may be that letter.
+	RowDying
 )
 
 // Outcome is what became of a chosen letter.
@@ -104,6 +107,8 @@ var (
 	ErrNoOutbox = errors.New("deadletter: the event is still in its outbox, from where it is to be sent again: give the run that outbox's database")
 	// ErrNoRow says that a letter's event is not in the outbox.
 	ErrNoRow = errors.New("deadletter: the outbox has no such row: it is another outbox's, or the event was delivered and purged; discard the letter if so")
+	// ErrDying says that a letter's event is at its last attempt, or that its death is just being noted.
+	ErrDying = errors.New("deadletter: the row is pending at its last attempt: run again when that is over")
 	// ErrTooOften says that a letter was requeued Config.MaxRequeues times and died each time.
 	ErrTooOften = errors.New("deadletter: the message died after each requeue: mend the cause, and raise the limit to try again")
 	// ErrBehind says that an earlier letter of the same key failed in this run.
@@ -177,6 +182,8 @@ func (r *run) requeue(ctx context.Context, batch []item) error {
 			one.fate = Fate{Failed, failure}
 		case state == RowMissing:
 			one.fate = Fate{Left, fmt.Errorf("%w (row %d)", ErrNoRow, one.Row)}
+		case state == RowDying:
+			one.fate = Fate{Left, fmt.Errorf("%w (row %d)", ErrDying, one.Row)}
 		case state == RowAlive:
 			one.fate.Outcome = Delivered
 		}

@@ -44,13 +44,16 @@ func (r *Reviver) Revive(ctx context.Context, row int64, eventID string) (deadle
 	if changed > 0 {
 		return deadletter.RowRevived, nil
 	}
-	var there bool
-	err = r.db.QueryRowContext(ctx, `SELECT EXISTS (SELECT FROM `+r.table.quoted()+` WHERE id = $1 AND event_id = $2)`, row, eventID).Scan(&there)
-	if err != nil {
+	var dying bool
+	err = r.db.QueryRowContext(ctx, `SELECT processed_at IS NULL AND retry_count + 1 >= max_retries AND coalesce(next_attempt_at <= now(), true)
+		FROM `+r.table.quoted()+` WHERE id = $1 AND event_id = $2`, row, eventID).Scan(&dying)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return deadletter.RowMissing, nil
+	case err != nil:
 		return deadletter.RowMissing, fmt.Errorf("outbox: look for row %d of %s: %w", row, r.table.quoted(), err)
+	case dying:
+		return deadletter.RowDying, nil
 	}
-	if there {
-		return deadletter.RowAlive, nil
-	}
-	return deadletter.RowMissing, nil
+	return deadletter.RowAlive, nil
 }

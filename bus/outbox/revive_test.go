@@ -17,7 +17,9 @@ func TestRevive(t *testing.T) {
 	require.NoError(t, err)
 	_, err = db.ExecContext(t.Context(), `INSERT INTO event_outbox (id, event_id, topic, payload, retry_count, max_retries, processed_at, error_message, next_attempt_at) VALUES
 		(1, 'dead', 't', '{}', 3, 3, NULL, 'boom', now()), (2, 'waiting', 't', '{}', 1, 3, NULL, 'boom', now() + interval '1 hour'),
-		(3, 'new', 't', '{}', 0, 3, NULL, NULL, NULL), (4, 'delivered', 't', '{}', 3, 3, now(), NULL, NULL)`)
+		(3, 'new', 't', '{}', 0, 3, NULL, NULL, NULL), (4, 'delivered', 't', '{}', 3, 3, now(), NULL, NULL),
+		(6, 'dying', 't', '{}', 2, 3, NULL, 'boom', now() - interval '1 second'), (7, 'last', 't', '{}', 2, 3, NULL, 'boom', now() + interval '1 hour'),
+		(8, 'only', 't', '{}', 0, 1, NULL, NULL, NULL)`)
 	require.NoError(t, err)
 	reviver, err := outbox.NewReviver(db, "")
 	require.NoError(t, err)
@@ -32,6 +34,9 @@ func TestRevive(t *testing.T) {
 		{"one that waits for its next attempt is alive", 2, "waiting", deadletter.RowAlive},
 		{"so is a new one", 3, "new", deadletter.RowAlive},
 		{"a delivered one stays so", 4, "delivered", deadletter.RowAlive},
+		{"one whose last attempt is made may be dying just now", 6, "dying", deadletter.RowDying},
+		{"but not before that", 7, "last", deadletter.RowAlive},
+		{"the first attempt may be the last", 8, "only", deadletter.RowDying},
 		{"a row of another outbox's event is none", 4, "dead", deadletter.RowMissing},
 		{"as one that was purged", 5, "purged", deadletter.RowMissing},
 	} {
