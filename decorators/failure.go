@@ -23,19 +23,24 @@ func panicked(value any) failure {
 }
 
 // described fills in what the error says of itself.
-func (f failure) described() (done failure) {
+func (f failure) described() failure {
 	if f.err == nil {
 		return f
 	}
-	done = f
-	done.typ = errorType(f.err)
+	f.typ = says(fmt.Sprintf("%T", f.err), func() string { return errorType(f.err) })
+	f.code = says("", func() string { return errorCode(f.err) })
+	f.message = says("", f.err.Error)
+	return f
+}
+
+// says asks an error for something. One that is a nil pointer may be no more than its type, and panic.
+func says(otherwise string, ask func() string) (answer string) {
 	defer func() {
-		// A nil pointer that is an error may be no more than its type.
-		_ = recover()
+		if recover() != nil {
+			answer = otherwise
+		}
 	}()
-	done.code = errorCode(f.err)
-	done.message = f.err.Error()
-	return done
+	return ask()
 }
 
 // errorType is the type of the first error that is not a mere wrapping of another.

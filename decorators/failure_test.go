@@ -23,6 +23,17 @@ type coded struct{ code, text string }
 func (c *coded) Error() string { return c.text }
 func (c *coded) Code() string  { return c.code }
 
+// deep is an error whose methods read what a nil pointer does not have.
+type deep struct{ inner error }
+
+func (d *deep) Error() string { return "deep: " + d.inner.Error() }
+func (d *deep) Unwrap() error { return d.inner }
+
+// moody is an error that has a text, but no code when it is asked.
+type moody struct{ error }
+
+func (moody) Code() string { panic("no code") }
+
 // audited is the code and the message of the audit event of a call that fails so, and the type and the
 // message in the payload of the custom event.
 func audited(t *testing.T, in user, fail func() error) (code, message, typ, text string) {
@@ -48,7 +59,10 @@ func audited(t *testing.T, in user, fail func() error) (code, message, typ, text
 
 func TestWhatAnEventSaysOfAnError(t *testing.T) {
 	t.Parallel()
-	var nothing *coded
+	var (
+		nothing *coded
+		nowhere *deep
+	)
 	for _, c := range []struct {
 		shows              string
 		fail               func() error
@@ -61,6 +75,9 @@ func TestWhatAnEventSaysOfAnError(t *testing.T) {
 		{"PostgreSQL's code", func() error { return fmt.Errorf("a: %w", &pq.Error{Code: "23505", Message: "duplicate"}) }, "23505", "a: pq: duplicate (23505)", "*pq.Error"},
 		{"several errors", func() error { return errors.Join(errRefused, &coded{"E7", "no"}) }, "E7", "refused\nno", "*errors.joinError"},
 		{"an error that is a nil pointer", func() error { return nothing }, "*decorators_test.coded", "", "*decorators_test.coded"},
+		{"one that cannot even be unwrapped", func() error { return nowhere }, "*decorators_test.deep", "", "*decorators_test.deep"},
+		{"an error whose code panics", func() error { return moody{errRefused} }, "decorators_test.moody", "refused", "decorators_test.moody"},
+		{"a panic with an error that is a nil pointer", func() error { panic(nowhere) }, "panic", "panic: ", "panic"},
 		{"a panic", func() error { panic("broken") }, "panic", "panic: broken", "panic"},
 		{"a panic with an error", func() error { panic(&coded{"E7", "no"}) }, "E7", "panic: no", "panic"},
 	} {
