@@ -15,7 +15,7 @@ type afterTx struct {
 // AfterTx has fn called once the transaction that [Bus.Transact] began for ctx has ended, before Transact
 // returns: for what must be done whether it committed or not, such as telling of a failure that was rolled
 // back. Committed is false, too, when the outcome of the commit is not known. The functions are called one
-// after the other in the order given, also while a panic is on its way.
+// after the other in the order given, also while a panic is on its way, one of their own included.
 //
 // It returns false, and does not keep fn, when ctx has no transaction, one that somebody else began and will
 // end, or one that has ended.
@@ -41,7 +41,14 @@ func (a *afterTx) run(committed bool) {
 	fns := a.fns
 	a.fns = nil
 	a.mu.Unlock()
-	for _, fn := range fns {
-		fn(committed)
+	callAll(fns, committed)
+}
+
+// callAll calls the others, too, when one panics or ends the goroutine: each is somebody else's.
+func callAll(fns []func(committed bool), committed bool) {
+	if len(fns) == 0 {
+		return
 	}
+	defer callAll(fns[1:], committed)
+	fns[0](committed)
 }

@@ -107,6 +107,40 @@ func TestAfterTx(t *testing.T) {
 	}
 }
 
+// TestAfterTxThatPanics keeps no other from being called.
+func TestAfterTxThatPanics(t *testing.T) {
+	t.Parallel()
+	d := overPostgres(t)
+	for name, end := range map[string]func(){"a panic": func() { panic("boom") }, "the goroutine ends": runtime.Goexit} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var told []int
+			var value any
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				defer func() { value = recover() }()
+				_ = d.Transact(d.ctx, func(ctx context.Context, _ *sql.Tx) error {
+					for i := range 3 {
+						d.AfterTx(ctx, func(bool) {
+							told = append(told, i)
+							if i == 1 {
+								end()
+							}
+						})
+					}
+					return nil
+				})
+			}()
+			<-done
+			require.Equal(t, []int{0, 1, 2}, told)
+			if name == "a panic" {
+				require.Equal(t, "boom", value)
+			}
+		})
+	}
+}
+
 func TestAfterTxIsForTransactsOwnTransactions(t *testing.T) {
 	t.Parallel()
 	d := overPostgres(t)
