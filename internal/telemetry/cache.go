@@ -4,6 +4,7 @@ import (
 	"maps"
 	"sync"
 	"sync/atomic"
+	"unicode/utf8"
 )
 
 // maxKnown bounds what is kept a topic: topics may be named by data. The forwarder's metrics have the same
@@ -52,14 +53,15 @@ func (c *Cache[V]) find(name string) (value V, kept, full bool) {
 }
 
 // Labels bounds the values of a label. Its zero value is ready.
-type Labels struct{ known Cache[struct{}] }
+type Labels struct{ known Cache[bool] }
 
 // Other is the value of a label that has too many.
 const Other = "other"
 
-// Of returns the value itself if it is one of the first 200, and [Other] for the rest.
+// Of returns the value itself if it is one of the first 200, and [Other] for the rest and for what is not
+// UTF-8, at which a collector panics.
 func (l *Labels) Of(value string) string {
-	if _, kept := l.known.Of(value, func() struct{} { return struct{}{} }); kept {
+	if text, kept := l.known.Of(value, func() bool { return utf8.ValidString(value) }); text && kept {
 		return value
 	}
 	return Other

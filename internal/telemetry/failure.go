@@ -26,8 +26,18 @@ func Fail(span trace.Span, err error, class string) {
 		return
 	}
 	span.SetAttributes(semconv.ErrorTypeKey.String(cmp.Or(class, ErrorType(err))))
-	span.SetStatus(codes.Error, err.Error())
+	span.SetStatus(codes.Error, text(err.Error()))
 }
+
+// ErrPanicked stands for the error of what panicked, or ended its goroutine, while its span was open.
+var ErrPanicked error = panicked{}
+
+type panicked struct{}
+
+func (panicked) Error() string { return "it panicked, or ended its goroutine" }
+
+// ErrorType is the error.type attribute.
+func (panicked) ErrorType() string { return "panic" }
 
 // ErrorType returns a word of low cardinality for an error, as the error.type attribute asks for:
 // "canceled", "deadline_exceeded", what an error in the chain says with a method ErrorType() string, or the

@@ -142,6 +142,10 @@ func TestLabelsAreBounded(t *testing.T) {
 	}
 	require.Equal(t, "199", labels.Of("199"))
 	require.Equal(t, "other", labels.Of("200"))
+	var fresh telemetry.Labels
+	for range 2 { // a collector panics at a value that is not text
+		require.Equal(t, "other", fresh.Of("caf\xe9"))
+	}
 	require.Zero(t, testing.AllocsPerRun(100, func() { labels.Of("7") }))
 }
 
@@ -175,6 +179,23 @@ func TestNothingIsAllocatedForATracerThatRecordsNothing(t *testing.T) {
 		telemetry.Describe(span, "id", "k", "c")
 		telemetry.End(span, nil, "")
 	}))
+}
+
+// TestWhatIsNoText, such as an id that some producer put into a header, would keep an exporter from encoding
+// the spans of others beside it.
+func TestWhatIsNoText(t *testing.T) {
+	t.Parallel()
+	recorder, provider := recorded()
+	spans := telemetry.NewSpans(provider, "x")
+	_, span := spans.Start(context.Background(), telemetry.Process, "caf\xe9", telemetry.Link(api.NewSpanContext(api.SpanContextConfig{TraceID: api.TraceID{1}, SpanID: api.SpanID{2}}), "\xe9", "\xe9"))
+	telemetry.Describe(span, "\xe9", "\xe9", "\xe9")
+	telemetry.End(span, errors.New("\xe9"), "")
+	got := recorder.Ended()[0]
+	require.Equal(t, "process caf\uFFFD", got.Name())
+	require.Equal(t, "\uFFFD", got.Status().Description)
+	require.Equal(t, "caf\uFFFD", texts(got.Attributes())["messaging.destination.name"])
+	require.NotContains(t, texts(got.Attributes()), attribute.Key("messaging.message.id"))
+	require.Empty(t, got.Links()[0].Attributes)
 }
 
 // silent is a provider that records nothing and is not recognised as one.

@@ -3,6 +3,7 @@ package telemetry
 import (
 	"context"
 	"slices"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -101,7 +102,7 @@ func (s *Spans) StartAt(ctx context.Context, at time.Time, operation Operation, 
 }
 
 func (s *Spans) newStart(operation Operation, topic string) *start {
-	of := terms[operation]
+	of, topic := terms[operation], text(topic)
 	return &start{
 		name: of.name + " " + topic,
 		options: []trace.SpanStartOption{trace.WithSpanKind(of.kind), trace.WithAttributes(
@@ -117,8 +118,11 @@ func (s *Spans) newStart(operation Operation, topic string) *start {
 // is data, and an attribute is stored with every span.
 const maxKey = 256
 
+// text is valid UTF-8: an exporter that encodes protobuf refuses all spans of a request for one that is not.
+func text(of string) string { return strings.ToValidUTF8(of, "\uFFFD") }
+
 // Describe sets the attributes of a span on one message: its id, its record key and its correlation id. Empty
-// ones are left out, and so is a key that is too long or no text.
+// ones are left out, and so is what is too long or no text.
 func Describe(span trace.Span, id, key, correlation string) {
 	if span.IsRecording() {
 		span.SetAttributes(describe(id, key, correlation)...)
@@ -126,7 +130,10 @@ func Describe(span trace.Span, id, key, correlation string) {
 }
 
 func describe(id, key, correlation string) []attribute.KeyValue {
-	attributes := append(make([]attribute.KeyValue, 0, 3), semconv.MessagingMessageID(id))
+	attributes := make([]attribute.KeyValue, 0, 3)
+	if utf8.ValidString(id) {
+		attributes = append(attributes, semconv.MessagingMessageID(id))
+	}
 	if key != "" && len(key) <= maxKey && utf8.ValidString(key) {
 		attributes = append(attributes, semconv.MessagingKafkaMessageKey(key))
 	}
