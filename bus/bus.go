@@ -120,16 +120,18 @@ func (b *Bus) publishOne(ctx context.Context, event envelopes.Event) (string, er
 }
 
 // publish is the way of all publishing methods: it prepares the events, sends them, and tells of both.
-func (b *Bus) publish(ctx context.Context, w *work, send func(*Bus, context.Context, *work) error) error {
+func (b *Bus) publish(ctx context.Context, w *work, send func(*Bus, context.Context, *work) error) (err error) {
 	began := b.core.metrics.now()
 	w.ctx = ctx
-	err := b.prepare(ctx, w)
-	if err == nil {
-		err = send(b, ctx, w)
+	err = telemetry.ErrPanicked // until there is another
+	defer func() {
+		w.end(err)
+		b.core.metrics.published(b, w, err, began)
+	}()
+	if err := b.prepare(ctx, w); err != nil {
+		return err
 	}
-	w.end(err)
-	b.core.metrics.published(b, w, err, began)
-	return err
+	return send(b, ctx, w)
 }
 
 // work is the events of one call, on their way.
@@ -240,9 +242,7 @@ func (b *Bus) written(ctx context.Context, w *work) {
 
 func (b *Bus) sendDirectly(ctx context.Context, w *work) error {
 	if len(w.messages) == 1 {
-		end := b.sending(ctx, w, w.topics[0], w.messages)
-		err := b.core.Publisher.Publish(w.topics[0], w.messages...)
-		if end(err); err != nil {
+		if err := b.call(ctx, w, w.topics[0], w.messages); err != nil {
 			return fmt.Errorf("bus: publish to %s: %w", w.topics[0], err)
 		}
 		b.log(ctx, "event published", w)
@@ -256,15 +256,21 @@ func (b *Bus) sendDirectly(ctx context.Context, w *work) error {
 		groups[topic] = append(groups[topic], w.messages[i])
 	}
 	for i, topic := range order {
-		end := b.sending(ctx, w, topic, groups[topic])
-		err := b.core.Publisher.Publish(topic, groups[topic]...)
-		if end(err); err != nil {
+		if err := b.call(ctx, w, topic, groups[topic]); err != nil {
 			w.unsent = order[i:]
 			return fmt.Errorf("bus: publish %d events to %s (%d of %d topics were done before): %w", len(groups[topic]), topic, i, len(order), err)
 		}
 	}
 	b.log(ctx, "event published", w)
 	return nil
+}
+
+// call calls the Publisher.
+func (b *Bus) call(ctx context.Context, w *work, topic string, msgs []*message.Message) (err error) {
+	end := b.sending(ctx, w, topic, msgs)
+	err = telemetry.ErrPanicked
+	defer func() { end(err) }()
+	return b.core.Publisher.Publish(topic, msgs...)
 }
 
 func (b *Bus) log(ctx context.Context, what string, w *work) {

@@ -55,7 +55,7 @@ func (c *completer) message(event envelopes.Event) (string, *message.Message, or
 	event = c.redacted(event)
 	topic, topicErr := c.topic(&description)
 	from := c.origin(&metadata, topic)
-	payload, err := envelopes.EncodeWith(&metadata, event)
+	payload, err := from.encode(&metadata, event)
 	if err := either(err, topicErr); err != nil {
 		return topic, nil, from, err
 	}

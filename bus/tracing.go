@@ -49,6 +49,22 @@ func (c *completer) origin(m *envelopes.Metadata, topic string) origin {
 	return from
 }
 
+// encode encodes the event. When a value's own encoding panics, nobody else knows yet of the span to end.
+func (from *origin) encode(m *envelopes.Metadata, event envelopes.Event) (payload []byte, err error) {
+	if from.span == nil {
+		return envelopes.EncodeWith(m, event)
+	}
+	encoded := false
+	defer func() {
+		if !encoded {
+			telemetry.End(from.span, telemetry.ErrPanicked, "")
+		}
+	}()
+	payload, err = envelopes.EncodeWith(m, event)
+	encoded = true
+	return payload, err
+}
+
 // parsed returns the context of trace ids that the caller set. They are of a span that somebody records.
 func parsed(m *envelopes.Metadata) trace.SpanContext {
 	// What is no id is the zero one, and the context then not valid.

@@ -343,6 +343,48 @@ func TestASpanSaysWhyItFailed(t *testing.T) {
 	}
 }
 
+// TestAPanicEndsTheSpans: of a value that is encoded, and of the publisher.
+func TestAPanicEndsTheSpans(t *testing.T) {
+	t.Parallel()
+	faulty := userCreated("u-1")
+	faulty.EventData = unencodable{}
+	for what, c := range map[string]struct {
+		events    []envelopes.Event
+		publisher message.Publisher
+		class     []any
+	}{
+		"encoding an event":         {[]envelopes.Event{faulty}, &recorder{}, []any{"panic"}},
+		"encoding one of several":   {[]envelopes.Event{loggedIn(), faulty, loggedIn()}, &recorder{}, []any{"panic", "panic"}},
+		"the publisher of an event": {[]envelopes.Event{loggedIn()}, panicking{}, []any{"panic"}},
+		"the publisher of several":  {[]envelopes.Event{loggedIn(), loggedIn()}, panicking{}, []any{nil, nil, "panic"}},
+	} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			tr := newTracer(t)
+			registry := prometheus.NewRegistry()
+			b, err := bus.New(bus.Config{Service: "user-service", Publisher: c.publisher, Tracer: tr.provider, Metrics: registry})
+			require.NoError(t, err)
+			require.PanicsWithValue(t, "boom", func() { _, _ = b.PublishAll(tr.ctx, c.events...) })
+			classes := make([]any, 0, len(c.class))
+			for _, span := range tr.spans(t) {
+				classes = append(classes, attributes(span.Attributes())["error.type"])
+			}
+			require.Equal(t, c.class, classes)
+			families, err := registry.Gather()
+			require.NoError(t, err)
+			require.Len(t, families, 3, "it is counted")
+		})
+	}
+}
+
+type unencodable struct{}
+
+func (unencodable) MarshalJSON() ([]byte, error) { panic("boom") }
+
+type panicking struct{ message.Publisher }
+
+func (panicking) Publish(string, ...*message.Message) error { panic("boom") }
+
 func TestSendingThatFailedHalfWay(t *testing.T) {
 	t.Parallel()
 	tr := newTracer(t)

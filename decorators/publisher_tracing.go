@@ -98,9 +98,14 @@ func (t *publisherTracing) publishOne(next message.Publisher, topic string, msg 
 	}
 	own.SetContext(ctx)
 	telemetry.Describe(span, msg.UUID, t.key(msg), msg.Metadata[correlationID])
-	err := next.Publish(topic, own)
-	telemetry.End(span, err, outcome.ErrorType(err))
-	return err
+	return publishIn(span, next, topic, own)
+}
+
+// publishIn publishes and ends the span.
+func publishIn(span trace.Span, next message.Publisher, topic string, msgs ...*message.Message) (err error) {
+	err = telemetry.ErrPanicked // until there is another
+	defer func() { telemetry.End(span, err, outcome.ErrorType(err)) }()
+	return next.Publish(topic, msgs...)
 }
 
 func (t *publisherTracing) publishAll(next message.Publisher, topic string, msgs []*message.Message) error {
@@ -127,9 +132,7 @@ func (t *publisherTracing) publishAll(next message.Publisher, topic string, msgs
 	for _, msg := range out {
 		msg.SetContext(trace.ContextWithSpan(msg.Context(), sending))
 	}
-	err := next.Publish(topic, out...)
-	telemetry.End(span, err, outcome.ErrorType(err))
-	return err
+	return publishIn(span, next, topic, out...)
 }
 
 func (t *publisherTracing) link(created trace.SpanContext, msg *message.Message) trace.Link {

@@ -127,6 +127,23 @@ func TestATracedPublisherSendsSeveralMessages(t *testing.T) {
 	}
 }
 
+func TestATracedPublisherThatPanics(t *testing.T) {
+	t.Parallel()
+	for _, msgs := range [][]*message.Message{{inSpan("1", "")}, {inSpan("1", elsewhere)}, {inSpan("1", ""), inSpan("2", "")}} {
+		recorder := tracetest.NewSpanRecorder()
+		p, err := decorators.PublisherTracing(decorators.PublisherTracingConfig{Tracer: sdk.NewTracerProvider(sdk.WithSpanProcessor(recorder))})(panicking{})
+		require.NoError(t, err)
+		require.PanicsWithValue(t, "boom", func() { _ = p.Publish("orders", msgs...) })
+		require.Len(t, recorder.Ended(), len(recorder.Started()))
+		last := recorder.Ended()[len(recorder.Ended())-1]
+		require.Equal(t, "panic", described(last)["error.type"])
+	}
+}
+
+type panicking struct{ message.Publisher }
+
+func (panicking) Publish(string, ...*message.Message) error { panic("boom") }
+
 func TestATracedPublisherWithoutAnSDK(t *testing.T) {
 	t.Parallel()
 	k := &keeper{}
