@@ -96,7 +96,10 @@ func (b *Bus) Republish(ctx context.Context, events ...envelopes.Event) (int, er
 		return 0, err
 	}
 	if b.core.Outbox == nil {
-		return len(events), b.publish(ctx, &work{events: events}, (*Bus).send)
+		if err := b.publish(ctx, &work{events: events}, (*Bus).send); err != nil {
+			return 0, err
+		}
+		return len(events), nil
 	}
 	var written int64
 	err := b.publish(ctx, &work{events: events}, func(b *Bus, ctx context.Context, w *work) (err error) {

@@ -176,6 +176,10 @@ func TestRepublishNeedsIDs(t *testing.T) {
 		require.Equal(t, 1, n)
 	}
 	require.Len(t, r.all, 2, "directly, everything is sent again")
+	r.fail = map[string]error{userTopic: errors.New("broken")}
+	n, err := b.Republish(context.Background(), event)
+	require.Error(t, err)
+	require.Zero(t, n)
 }
 
 func TestWithoutAnOutboxATransactionIsAnError(t *testing.T) {
