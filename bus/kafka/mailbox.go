@@ -108,13 +108,14 @@ func (m *Mailbox) connect() (sarama.Client, error) {
 	return m.client, nil
 }
 
-// ask calls a function that knows no context, and does not wait for it once the context has ended.
-func ask[T any](ctx context.Context, m *Mailbox, what string, f func(sarama.Client) (T, error)) (T, error) {
+// ask calls a function that knows no context, and does not wait for it once the context has ended. What the
+// function then still opens is for drop to close, if that is not nil.
+func ask[T any](ctx context.Context, m *Mailbox, what string, f func(sarama.Client) (T, error), drop func(T)) (T, error) {
 	type answer struct {
 		value T
 		err   error
 	}
-	answered := make(chan answer, 1)
+	answered := make(chan answer)
 	go func() {
 		var a answer
 		for try := 1; ; try++ {
@@ -133,7 +134,13 @@ func ask[T any](ctx context.Context, m *Mailbox, what string, f func(sarama.Clie
 				break
 			}
 		}
-		answered <- a
+		select {
+		case answered <- a:
+		case <-ctx.Done():
+			if a.err == nil && drop != nil {
+				drop(a.value)
+			}
+		}
 	}()
 	select {
 	case a := <-answered:
@@ -203,7 +210,7 @@ func (m *Mailbox) Partitions(ctx context.Context) ([]deadletter.Partition, error
 			partitions[i] = p
 		}
 		return partitions, nil
-	})
+	}, nil)
 }
 
 // Commit is deadletter.Mailbox's.
@@ -222,7 +229,7 @@ func (m *Mailbox) Commit(ctx context.Context, partition int32, offset int64, not
 			return none, fmt.Errorf("group %s: %w", m.config.Group, code)
 		}
 		return none, nil
-	})
+	}, nil)
 	return err
 }
 
@@ -245,7 +252,7 @@ func (m *Mailbox) Read(ctx context.Context, partition int32, from, to int64, yie
 			return nil, errors.Join(err, consumer.Close())
 		}
 		return &partitionReader{consumer, records}, nil
-	})
+	}, (*partitionReader).close)
 	if err != nil {
 		return err
 	}

@@ -1,11 +1,14 @@
 package kafka_test
 
 import (
+	"context"
 	"fmt"
 	"testing"
 
+	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/stretchr/testify/require"
 
+	"github.com/tailrace-go/tailrace/bus/bustest"
 	"github.com/tailrace-go/tailrace/bus/deadletter"
 	"github.com/tailrace-go/tailrace/bus/kafka"
 )
@@ -30,6 +33,26 @@ func TestClosedMailbox(t *testing.T) {
 	require.ErrorIs(t, mailbox.Commit(t.Context(), 0, 1, ""), kafka.ErrClosed)
 	err = mailbox.Read(t.Context(), 0, 0, 1, func(deadletter.Record) error { return nil })
 	require.ErrorIs(t, err, kafka.ErrClosed)
+}
+
+// TestMailboxGivenUpWhileItOpensAPartition leaves nothing that reads: TestMain looks for it.
+func TestMailboxGivenUpWhileItOpensAPartition(t *testing.T) {
+	t.Parallel()
+	broker := bustest.Kafka(t)
+	broker.CreateTopic(t, "letters", 1, nil)
+	require.NoError(t, newPublisher(t, broker).Publish("letters", message.NewMessage("1", nil)))
+	mailbox, err := kafka.NewMailbox(kafka.MailboxConfig{Config: kafka.Config{Brokers: broker.Brokers()}, Topic: "letters"})
+	require.NoError(t, err)
+	_, err = mailbox.Partitions(t.Context())
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for range 20 {
+		err = mailbox.Read(ctx, 0, 0, 1, func(deadletter.Record) error { return nil })
+		require.ErrorIs(t, err, context.Canceled)
+	}
+	require.NoError(t, mailbox.Read(t.Context(), 0, 0, 1, func(deadletter.Record) error { return nil }))
+	require.NoError(t, mailbox.Close())
 }
 
 // The dead-letter topic for deadletter.Requeue. It connects when it is first asked for something.
