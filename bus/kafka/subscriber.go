@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -77,6 +79,7 @@ func NewSubscriber(config SubscriberConfig, logger watermill.LoggerAdapter) (mes
 		logger:  logger,
 		resend:  cmp.Or(config.NackResendSleep, time.Second),
 		closing: make(chan struct{}),
+		inner:   map[*watermillkafka.Subscriber]struct{}{},
 	}
 	if config.ConsumerGroup != "" {
 		s.rebalance = settings.Consumer.Group.Rebalance.Timeout
@@ -110,7 +113,7 @@ type subscriber struct {
 
 	mu     sync.Mutex
 	closed bool
-	inner  []*watermillkafka.Subscriber
+	inner  map[*watermillkafka.Subscriber]struct{} // of subscriptions that have not ended
 }
 
 var errSubscriberClosed = errors.New("kafka: the subscriber is closed")
@@ -121,40 +124,62 @@ func (s *subscriber) Subscribe(ctx context.Context, topic string) (<-chan *messa
 	if settings.ConsumerGroup != "" {
 		settings.Tracer = session
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
+	if s.isClosed() {
 		return nil, errSubscriberClosed
 	}
 	inner, err := watermillkafka.NewSubscriber(settings, s.logger)
 	if err != nil {
 		return nil, err
 	}
-	messages, err := inner.Subscribe(ctx, topic)
+	messages, err := inner.Subscribe(ctx, topic) // waits for a broker, and Close must not wait for that
 	if err != nil {
 		return nil, errors.Join(err, inner.Close())
 	}
-	s.inner = append(s.inner, inner)
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return nil, errors.Join(errSubscriberClosed, inner.Close())
+	}
+	defer s.mu.Unlock()
+	s.inner[inner] = struct{}{}
 	sub := &subscription{
 		subscriber: s, topic: topic, session: session,
 		out: make(chan *message.Message), held: map[int32]*held{},
 	}
-	s.running.Go(func() { sub.forward(messages) })
+	s.running.Go(func() {
+		sub.forward(messages)
+		s.ended(inner)
+	})
 	return sub.out, nil
+}
+
+func (s *subscriber) isClosed() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.closed
+}
+
+func (s *subscriber) ended(inner *watermillkafka.Subscriber) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.inner, inner)
 }
 
 // Close is message.Subscriber's.
 func (s *subscriber) Close() error {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
+	first := !s.closed
+	s.closed = true
+	all := slices.Collect(maps.Keys(s.inner))
+	s.mu.Unlock()
+	if !first {
+		s.running.Wait() // as the first Close does
 		return nil
 	}
-	s.closed = true
 	close(s.closing)
 	var closed sync.WaitGroup
-	errs := make([]error, len(s.inner))
-	for i, inner := range s.inner {
+	errs := make([]error, len(all))
+	for i, inner := range all {
 		closed.Go(func() { errs[i] = inner.Close() })
 	}
 	closed.Wait()

@@ -1,13 +1,16 @@
 package kafka_test
 
 import (
+	"net"
 	"testing"
+	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/stretchr/testify/require"
 
 	"github.com/tailrace-go/tailrace/bus/bustest"
 	"github.com/tailrace-go/tailrace/bus/delivery"
+	"github.com/tailrace-go/tailrace/bus/kafka"
 )
 
 func receive(t *testing.T, from <-chan *message.Message) *message.Message {
@@ -82,6 +85,36 @@ func TestNackedMessageKeepsItsContext(t *testing.T) {
 	require.Equal(t, "2", msg.UUID)
 	<-ctx.Done()
 	require.NoError(t, msg.Context().Err())
+}
+
+// TestSubscriberClosesWhileABrokerIsSilent: a subscription that still waits for its broker does not hold Close.
+func TestSubscriberClosesWhileABrokerIsSilent(t *testing.T) {
+	t.Parallel()
+	silent, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	subscriber, err := kafka.NewSubscriber(kafka.SubscriberConfig{Config: kafka.Config{Brokers: []string{silent.Addr().String()}}, ConsumerGroup: "g"}, nil)
+	require.NoError(t, err)
+	subscribed := make(chan error, 1)
+	go func() {
+		_, err := subscriber.Subscribe(t.Context(), "orders")
+		subscribed <- err
+	}()
+	conn, err := silent.Accept()
+	require.NoError(t, err)
+	closed := make(chan error, 1)
+	go func() { closed <- subscriber.Close() }()
+	select {
+	case err := <-closed:
+		require.NoError(t, err)
+	case <-time.After(5 * time.Second):
+		t.Error("Close waits for the broker")
+	}
+	require.NoError(t, silent.Close())
+	require.NoError(t, conn.Close())
+	require.Error(t, <-subscribed)
+	require.NoError(t, subscriber.Close())
+	_, err = subscriber.Subscribe(t.Context(), "orders")
+	require.ErrorContains(t, err, "closed")
 }
 
 // TestSubscriberWithoutAGroup has no rebalance to stay ahead of, and delivers a nacked message again too.
