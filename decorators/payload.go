@@ -3,9 +3,11 @@ package decorators
 import (
 	"bytes"
 	"context"
+	"encoding"
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"slices"
 
 	"github.com/tailrace-go/tailrace/envelopes/redact"
 )
@@ -30,13 +32,13 @@ type payload[In, Out any] struct {
 func newPayload[In, Out any](h *hook[In, Out], c content, faults *faults) *payload[In, Out] {
 	in, out := reflect.TypeFor[In](), reflect.TypeFor[Out]()
 	p := &payload[In, Out]{content: c, hook: h, noInput: in == reflect.TypeFor[none](), noResult: out == reflect.TypeFor[none]()}
-	if p.argName == "" && bare(in) {
+	if p.argName == "" && (bare(in) || closed(in) && h.redact.Secret(baseName(in))) {
 		p.argName = baseName(in)
-		if c.args && predeclared(in) {
+		if c.args && bare(in) && predeclared(in) {
 			faults.addf("the input is a %v, which has no name that could say that it is a secret: set ArgName, or leave the args out", in)
 		}
 	}
-	if p.resultName == "" && bare(out) {
+	if p.resultName == "" && (bare(out) || closed(out)) {
 		p.resultName = baseName(out)
 		if c.result && predeclared(out) && texts(out) {
 			faults.addf("the result is a %v, which has no name that could say that it is a secret: set ResultName, or leave the result out", out)
@@ -56,6 +58,19 @@ func bare(t reflect.Type) bool {
 	default:
 		return true
 	}
+}
+
+// closed says that a value of the type that could have names encodes itself, perhaps as a mere text.
+func closed(t reflect.Type) bool {
+	if t.Kind() == reflect.Pointer {
+		return closed(t.Elem())
+	}
+	if t.Kind() == reflect.Interface {
+		return false
+	}
+	return slices.ContainsFunc([]reflect.Type{reflect.TypeFor[json.Marshaler](), reflect.TypeFor[encoding.TextMarshaler]()}, func(how reflect.Type) bool {
+		return reflect.PointerTo(t).Implements(how)
+	})
 }
 
 // predeclared says that the type is made of Go's own types, which have no telling names.

@@ -18,8 +18,11 @@ import (
 type (
 	userID       string
 	sessionToken string
+	vaultToken   struct{ text string }
 	explosive    struct{}
 )
+
+func (v vaultToken) MarshalText() ([]byte, error) { return []byte(v.text), nil }
 
 func (explosive) MarshalJSON() ([]byte, error) { panic("boom") }
 
@@ -53,7 +56,8 @@ func TestArgsAreAnObjectWhateverTheInput(t *testing.T) {
 		"a UUID":                          {`{"args":{"UUID":"` + id.String() + `"},"result":"` + id.String() + `"}`, one(payload(t, successSpec, id, id))},
 		"a list with a name":              {`{"args":{"ids":[1,2]},"result":[{"user_id":"u"}]}`, one(payload(t, named("ids", ""), []int{1, 2}, []user{{ID: "u"}}))},
 		"a struct that encodes as a text": {`{"args":{"value":"2024-01-01T00:00:00Z"},"result":"2024-01-01T00:00:00Z"}`, one(payload(t, successSpec, time.Unix(1704067200, 0).UTC(), time.Unix(1704067200, 0).UTC()))},
-		"anything":                        {`{"args":{"value":7},"result":"x"}`, one(payload(t, successSpec, any(7), any("x")))},
+		"a struct that encodes as a text, whose name says secret": {`{"args":{"vaultToken":"[redacted]"},"result":"[redacted]"}`, one(payload(t, successSpec, &vaultToken{"u"}, &vaultToken{"u"}))},
+		"anything": {`{"args":{"value":7},"result":"x"}`, one(payload(t, successSpec, any(7), any("x")))},
 	} {
 		require.Equal(t, c.want, c.got, shows)
 	}
