@@ -46,13 +46,13 @@ func (h *hook[In, Out]) around(f func(context.Context, In) (Out, error)) func(co
 				// Whatever publishing does, the panic goes on with the value it had.
 				defer panic(value)
 			}
-			_ = h.failed(ctx, in, out, ended)
+			_ = h.failed(ctx, in, out, ended, false)
 		}()
 		out, err = f(ctx, in)
 		returned = true
 		switch {
 		case err != nil:
-			if unpublished := h.failed(ctx, in, out, failure{err: err}); unpublished != nil {
+			if unpublished := h.failed(ctx, in, out, failure{err: err}, h.returns); unpublished != nil {
 				err = errors.Join(err, unpublished)
 			}
 		case h.success != nil:
@@ -83,8 +83,9 @@ func (h *hook[In, Out]) succeeded(ctx context.Context, in In, out Out) error {
 }
 
 // failed publishes the event of a failure, outside any transaction: after it, if Transact will end it, for
-// then its connection is free; else on another connection.
-func (h *hook[In, Out]) failed(ctx context.Context, in In, out Out, failed failure) error {
+// then its connection is free; else on another connection. Returns says that there is a caller to tell of an
+// event that was not published.
+func (h *hook[In, Out]) failed(ctx context.Context, in In, out Out, failed failure, returns bool) error {
 	event, err := h.failure(ctx, in, out, failed)
 	publish := func(returns bool) error {
 		if err == nil {
@@ -100,7 +101,7 @@ func (h *hook[In, Out]) failed(ctx context.Context, in In, out Out, failed failu
 	if h.bus.AfterTx(ctx, func(bool) { _ = publish(false) }) {
 		return nil
 	}
-	return publish(h.returns)
+	return publish(returns)
 }
 
 // unpublished counts an event that is lost, and returns the error or logs it.

@@ -43,7 +43,8 @@ type Config struct {
 	//
 	// Several Decorators may have the same. Default: none.
 	Metrics prometheus.Registerer
-	// Logger gets one line an event counted above, without payloads. Default: slog.Default().
+	// Logger gets one line an event counted above, without payloads, unless the caller is told by an error.
+	// Default: slog.Default().
 	Logger *slog.Logger
 }
 

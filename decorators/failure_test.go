@@ -123,6 +123,15 @@ func TestAPanicGoesOn(t *testing.T) {
 	d.recorder.Fail(errors.New("broker away"))
 	require.PanicsWithValue(t, value, func() { _, _ = all(t.Context(), user{ID: "u-1"}) }, "also when nothing can be published")
 	require.Equal(t, 3, d.counted(t, unpublished))
+
+	// Nobody can be told by an error, whatever the policy: it is logged.
+	d = direct(t)
+	d.recorder.Fail(errors.New("broker away"))
+	spec := auditSpec
+	spec.Policy = decorators.PolicyReturn
+	told := decorators.Must(decorators.Audit(d.Decorator, spec, eitherID, f))
+	require.PanicsWithValue(t, value, func() { _, _ = told(t.Context(), user{ID: "u-1"}) })
+	require.Contains(t, d.log.String(), "broker away")
 }
 
 // Since Go 1.21 its value is a *runtime.PanicNilError.
