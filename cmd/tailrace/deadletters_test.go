@@ -193,15 +193,14 @@ func TestDeadLettersKilledInTheMiddle(t *testing.T) {
 	b := newLetterBox(t)
 	b.die(n)
 	b.broker.ProduceLatency(10 * time.Millisecond)
-	landed := 0
 	for i := range kills {
 		p := start(t, b.env, "deadletters", "requeue", "--all")
-		target := landed + n/(kills+2)
-		require.Eventually(t, func() bool { return len(b.broker.Records(t, topic)) >= target }, patience, tick)
+		// A request carries at most 100 letters, so the kills come before the end.
+		target := b.broker.ProduceRequests() + int64(n/100/(kills+2))
+		require.Eventually(t, func() bool { return b.broker.ProduceRequests() >= target }, patience, tick)
 		p.signal(syscall.SIGKILL)
 		require.Equal(t, -1, p.wait(), "killed after its end")
-		landed = len(b.broker.Records(t, topic))
-		t.Logf("kill %d: %d of %d letters are requeued", i+1, landed, n)
+		t.Logf("kill %d: %d of %d letters are requeued", i+1, len(b.broker.Records(t, topic)), n)
 	}
 	b.must("requeued", "requeue", "--all")
 	duplicates := b.requireArrived(n)
@@ -216,13 +215,16 @@ func TestDeadLettersStopped(t *testing.T) {
 	b := newLetterBox(t)
 	const n = 3000
 	b.die(n)
-	b.broker.ProduceLatency(10 * time.Millisecond)
+	b.broker.ProduceLatency(50 * time.Millisecond)
 	p := start(t, b.env, "deadletters", "requeue", "--all")
-	require.Eventually(t, func() bool { return len(b.broker.Records(t, topic)) >= n/4 }, patience, tick)
+	// A quarter of the 30 requests that 100 letters each make.
+	target := b.broker.ProduceRequests() + 7
+	require.Eventually(t, func() bool { return b.broker.ProduceRequests() >= target }, patience, tick)
 	p.signal(syscall.SIGTERM)
 	require.Equal(t, 1, p.wait())
 	require.Contains(t, p.log.String(), "interrupted")
 	require.Less(t, len(b.broker.Records(t, topic)), n)
+	b.broker.ProduceLatency(0)
 	b.must("requeued", "requeue", "--all")
 	require.Zero(t, b.requireArrived(n))
 }
