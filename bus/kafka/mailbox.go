@@ -8,9 +8,11 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/IBM/sarama"
+	"github.com/rcrowley/go-metrics"
 
 	"github.com/tailrace-go/tailrace/bus/deadletter"
 	"github.com/tailrace-go/tailrace/bus/delivery"
@@ -28,8 +30,8 @@ type MailboxConfig struct {
 	// Group is the consumer group whose committed offsets are the progress; the default is
 	// [DefaultMailboxGroup]. No consumer may join it.
 	Group string
-	// QuietTime is how long a partition may bring nothing before its end is believed to be reached although
-	// its last offsets are missing, as a compacted topic's are; the default is 5 s.
+	// QuietTime is how long a broker may answer without a record before a partition's end is believed to be
+	// reached although its last offsets are missing, as a compacted topic's are; the default is 5 s.
 	QuietTime time.Duration
 	// Logger is told of faults that are tried again; nil logs nothing.
 	Logger *slog.Logger
@@ -53,6 +55,7 @@ type Mailbox struct {
 	config   MailboxConfig
 	settings *sarama.Config
 	dialer   *dialer
+	answers  *answerCount
 
 	mu     sync.Mutex
 	client sarama.Client
@@ -72,10 +75,12 @@ func NewMailbox(config MailboxConfig) (*Mailbox, error) {
 		return nil, err
 	}
 	settings.Consumer.MaxWaitTime = 50 * time.Millisecond // at the end of a partition, a fetch is waited for in vain
+	answers := new(answerCount)
+	settings.MetricRegistry = answers
 	config.Group = cmp.Or(config.Group, DefaultMailboxGroup)
 	config.QuietTime = cmp.Or(config.QuietTime, 5*time.Second)
 	config.Logger = cmp.Or(config.Logger, slog.New(slog.DiscardHandler))
-	return &Mailbox{config: config, settings: settings, dialer: newDialer(context.Background(), settings)}, nil
+	return &Mailbox{config: config, settings: settings, dialer: newDialer(context.Background(), settings), answers: answers}, nil
 }
 
 // Close ends the connections. It may be called more than once.
@@ -274,6 +279,7 @@ func (m *Mailbox) drain(ctx context.Context, reader *partitionReader, to int64, 
 	quiet := time.NewTimer(m.config.QuietTime)
 	defer quiet.Stop()
 	var fault error
+	answers := m.answers.fetches.Load()
 	for {
 		select {
 		case record := <-reader.records.Messages():
@@ -300,17 +306,36 @@ func (m *Mailbox) drain(ctx context.Context, reader *partitionReader, to int64, 
 			if fault != nil {
 				return fmt.Errorf("kafka: reading %s: %w", m.config.Topic, fault)
 			}
-			// A broker that is away brings nothing either.
-			if _, err := m.Partitions(ctx); err != nil {
-				return err
+			// A broker that is away, or throttles this client, brings nothing either.
+			if m.answers.fetches.Load() != answers {
+				return nil
 			}
-			return nil
 		case <-ctx.Done():
 			return fmt.Errorf("kafka: reading %s: %w", m.config.Topic, ctx.Err())
 		}
+		answers = m.answers.fetches.Load()
 		quiet.Reset(m.config.QuietTime)
 	}
 }
+
+// answerCount counts the answers to fetches, those without a record too. sarama tells of them by a metric alone.
+type answerCount struct {
+	discardMetrics
+	metrics.NilHistogram
+
+	fetches atomic.Int64
+}
+
+// GetOrRegister is metrics.Registry's.
+func (c *answerCount) GetOrRegister(name string, metric any) any {
+	if name == "consumer-batch-size" {
+		return c
+	}
+	return c.discardMetrics.GetOrRegister(name, metric)
+}
+
+// Update is metrics.Histogram's: a partition's answer has so many records.
+func (c *answerCount) Update(int64) { c.fetches.Add(1) }
 
 func fromSarama(record *sarama.ConsumerMessage) deadletter.Record {
 	headers := make([]delivery.Header, len(record.Headers))
