@@ -53,6 +53,11 @@ func (s *session) buried(c *chunk, e *entry) {
 		if k.held == nil || k.held.phase != burying {
 			return
 		}
+		if k.flying > 0 {
+			// What was sent behind it is still to come back, and goes first.
+			k.held.phase, k.held.until = waiting, time.Time{}
+			return
+		}
 		if !k.loose {
 			k.renew()
 		}

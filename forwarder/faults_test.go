@@ -281,6 +281,56 @@ func TestSequenceThatJumpsBackSkipsNothing(t *testing.T) {
 	require.Equal(t, tally{records: 200, distinct: 200}, count(t, records))
 }
 
+// TestADeathWaitsForWhatWasSentBehindIt: an event that was refused before, and is sent again by a new owner with
+// others of its key behind it, may die before the sender has said of these that it kept them back.
+func TestADeathWaitsForWhatWasSentBehindIt(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.broker.CreateTopic(t, "users", 1, map[string]string{"max.message.bytes": "30000"})
+	b.broker.CreateTopic(t, "orders", 1, nil)
+	b.broker.CreateTopic(t, "dead", 1, nil)
+	sender, err := kafka.NewSender(kafka.SenderConfig{
+		Config: kafka.Config{Brokers: b.broker.Brokers()}, BatchRecords: 1, RetryBackoff: time.Millisecond, RetryBackoffMax: 5 * time.Millisecond,
+	})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, sender.Close()) })
+	insert := func(topic, key, value string, retries int) {
+		b.exec(`INSERT INTO event_outbox (event_id, topic, key, payload, retry_count) VALUES (gen_random_uuid()::text, $1, $2, $3, $4)`,
+			topic, []byte(key), []byte(value), retries)
+	}
+	insert("users", "ada", strings.Repeat("x", 60_000), 2)
+	insert("users", "bob", "holds the partition up", 0)
+	for _, value := range []string{"1", "2", "3"} {
+		insert("users", "ada", value, 0)
+	}
+	var busy atomic.Bool
+	busy.Store(true)
+	b.broker.FailBatch(func(batch bustest.Batch) bustest.Action {
+		if busy.Load() && batch.Topic == "users" && batch.Bytes < 30_000 {
+			return bustest.RefuseBefore(sarama.ErrNotEnoughReplicas)
+		}
+		return bustest.Pass
+	})
+	b.run(b.forwarder(func(c *forwarder.Config) { c.Sender = sender }))
+	eventually(t, "it is dead", func() bool {
+		var n int
+		require.NoError(t, b.db.QueryRowContext(t.Context(), `SELECT count(*) FROM event_outbox WHERE retry_count >= max_retries`).Scan(&n))
+		return n == 1
+	})
+	insert("users", "ada", "4", 0)
+	insert("orders", "ada", "read behind it", 0)
+	b.broker.WaitRecords(t, "orders", 1, patience)
+	busy.Store(false)
+
+	var ada []string
+	for _, record := range b.broker.WaitRecords(t, "users", 5, patience) {
+		if string(record.Key) == "ada" {
+			ada = append(ada, string(record.Value))
+		}
+	}
+	require.Equal(t, []string{"1", "2", "3", "4"}, ada)
+}
+
 func TestLateCommits(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
