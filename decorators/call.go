@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/tailrace-go/tailrace/envelopes"
+	"github.com/tailrace-go/tailrace/internal/deadline"
 )
 
 // none stands for the input and the result that a function does not have.
@@ -71,7 +72,7 @@ func (h *hook[In, Out]) succeeded(ctx context.Context, in In, out Out) error {
 		within := ctx
 		if !joined {
 			on := h.detached(ctx)
-			defer on.release()
+			defer on.Release()
 			within = on
 		}
 		_, err = h.bus.PublishAll(within, event)
@@ -90,7 +91,7 @@ func (h *hook[In, Out]) failed(ctx context.Context, in In, out Out, failed failu
 	publish := func(returns bool) error {
 		if err == nil {
 			on := h.detached(ctx)
-			defer on.release()
+			defer on.Release()
 			_, err = h.bus.PublishAll(on, event)
 		}
 		if err == nil {
@@ -102,6 +103,12 @@ func (h *hook[In, Out]) failed(ctx context.Context, in In, out Out, failed failu
 		return nil
 	}
 	return publish(returns)
+}
+
+// detached is a context for an event that must be published although the call is over: it has the call's values,
+// but neither its transaction nor its end, and a deadline of its own.
+func (d *Decorator) detached(ctx context.Context) *deadline.Context {
+	return deadline.After(context.WithoutCancel(d.bus.WithoutTx(ctx)), d.timeout, nil)
 }
 
 // unpublished counts an event that is lost, and returns the error or logs it.

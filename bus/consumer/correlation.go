@@ -68,7 +68,9 @@ func eventID(event *envelopes.Metadata, msg *message.Message) string {
 // inherit returns a context whose events continue the message's chain.
 func inherit(ctx context.Context, event *envelopes.Metadata, msg *message.Message) context.Context {
 	if !trace.SpanContextFromContext(ctx).IsValid() { // else a tracing middleware knows better
-		if parent := spanOf(event, msg); parent.IsValid() {
+		if header := telemetry.Continue(ctx, msg.Metadata); trace.SpanContextFromContext(header).IsValid() {
+			ctx = header
+		} else if parent := recorded(event); parent.IsValid() {
 			ctx = trace.ContextWithRemoteSpanContext(ctx, parent)
 		}
 	}
@@ -83,12 +85,9 @@ func inherit(ctx context.Context, event *envelopes.Metadata, msg *message.Messag
 	})
 }
 
-// spanOf returns the span that published the message: the W3C traceparent header's, else the
+// recorded returns the span that published an event whose message has no W3C traceparent header: the
 // envelope's, which has no flags; somebody recorded those ids, so the trace is taken for sampled.
-func spanOf(event *envelopes.Metadata, msg *message.Message) trace.SpanContext {
-	if header := telemetry.Extract(msg.Metadata); header.IsValid() {
-		return header
-	}
+func recorded(event *envelopes.Metadata) trace.SpanContext {
 	traceID, err := trace.TraceIDFromHex(event.TraceID)
 	if err != nil {
 		return trace.SpanContext{}

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
+
+	"github.com/tailrace-go/tailrace/internal/deadline"
 )
 
 // DefaultTimeout is how long one attempt may take.
@@ -35,16 +37,16 @@ func Timeout(d time.Duration) message.HandlerMiddleware {
 			if limit, ok := attemptLimit(outer); ok && limit < d {
 				d, cause = limit, fmt.Errorf("%w after %s", ErrTimeout, limit)
 			}
-			ctx, cancel := context.WithTimeoutCause(outer, d, cause)
-			defer cancel()
+			ctx := deadline.After(outer, d, cause)
+			defer ctx.Release()
 			msg.SetContext(ctx)
 			defer msg.SetContext(outer)
 
 			produced, err := next(msg)
-			if err != nil && errors.Is(context.Cause(ctx), cause) {
+			if err != nil && ctx.Err() != nil && errors.Is(context.Cause(ctx), cause) {
 				err = fmt.Errorf("%w: %w", cause, err)
 			}
-			cancel()
+			ctx.Release()
 			outlive(outer, msg, produced)
 			return produced, err
 		}

@@ -94,7 +94,7 @@ func creation(ctx context.Context, msg *message.Message) (context.Context, trace
 		return ctx, header
 	}
 	ctx, letter := open(msg)
-	return ctx, spanOf(&letter.envelope.Metadata, msg)
+	return ctx, recorded(&letter.envelope.Metadata)
 }
 
 // placeOf is where the message was read from, and by whom.

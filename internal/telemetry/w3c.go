@@ -29,5 +29,10 @@ func Extract(metadata message.Metadata) trace.SpanContext {
 	if metadata[TraceParent] == "" {
 		return trace.SpanContext{}
 	}
-	return trace.SpanContextFromContext(propagation.TraceContext{}.Extract(context.Background(), propagation.MapCarrier(metadata)))
+	return trace.SpanContextFromContext(Continue(context.Background(), metadata))
+}
+
+// Continue returns a context in the span that [Extract] returns, or ctx if that is not valid.
+func Continue(ctx context.Context, metadata message.Metadata) context.Context {
+	return propagation.TraceContext{}.Extract(ctx, propagation.MapCarrier(metadata))
 }
