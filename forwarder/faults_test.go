@@ -3,10 +3,12 @@ package forwarder_test
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -329,6 +331,60 @@ func TestADeathWaitsForWhatWasSentBehindIt(t *testing.T) {
 		}
 	}
 	require.Equal(t, []string{"1", "2", "3", "4"}, ada)
+}
+
+// TestLogsHoldNoPayload walks the ways on which something is told of events: refused, dead, found behind the reader,
+// with a topic that is missing, with headers that are none.
+func TestLogsHoldNoPayload(t *testing.T) {
+	t.Parallel()
+	const secret = "hunter2"
+	b := setup(t)
+	b.broker.CreateTopic(t, "users", 1, map[string]string{"max.message.bytes": "30000"})
+	b.broker.CreateTopic(t, "dead", 1, nil)
+	var mu sync.Mutex
+	var log strings.Builder
+	b.run(b.forwarder(func(c *forwarder.Config) {
+		c.Logger = slog.New(slog.NewTextHandler(locked{&mu, &log}, &slog.HandlerOptions{Level: slog.LevelDebug}))
+		c.TopicRetryMin = 50 * time.Millisecond
+	}))
+	told := func(what string, n int) {
+		t.Helper()
+		eventually(t, what, func() bool {
+			mu.Lock()
+			defer mu.Unlock()
+			return strings.Count(log.String(), what) >= n
+		})
+	}
+	insert := func(topic, value string) {
+		b.exec(`INSERT INTO event_outbox (event_id, topic, key, payload) VALUES (gen_random_uuid()::text, $1, 'ada', $2)`, topic, []byte(value))
+	}
+	insert("users", secret)
+	b.broker.WaitRecords(t, "users", 1, patience)
+	eventually(t, "it is settled", func() bool { return b.pending() == 0 })
+	b.exec(`UPDATE event_outbox SET processed_at = NULL`)
+	told("found pending rows behind the reader", 1)
+	insert("users", strings.Repeat(secret, 10_000))
+	told("an event is dead", 1)
+	insert("nowhere", secret)
+	told("a topic is still paused", 1)
+	b.exec(`INSERT INTO event_outbox (event_id, topic, key, payload, headers) VALUES ('x', 'users', 'bob', 'x', json_build_object('n', json_build_array($1::text)))`, secret)
+	told("an event is dead", 2)
+
+	mu.Lock()
+	defer mu.Unlock()
+	require.NotContains(t, log.String(), secret)
+}
+
+// locked is a log that several write and the test reads.
+type locked struct {
+	mu  *sync.Mutex
+	out *strings.Builder
+}
+
+func (l locked) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.out.Write(p)
 }
 
 func TestLateCommits(t *testing.T) {

@@ -281,6 +281,7 @@ func (s *session) fetched(f found) {
 		c = s.chunk(f.rows, f.read)
 	}
 	var touched []*keyState
+	var swept []int64
 	i := 0
 	for _, id := range f.asked {
 		k := s.wanted[id]
@@ -295,8 +296,16 @@ func (s *session) fetched(f found) {
 			s.vanished(k, id)
 			continue
 		}
+		if k == nil {
+			swept = append(swept, id)
+		}
 		s.resume(c, i, &f.rows[i], k)
 		i++
+	}
+	if len(swept) > 0 {
+		s.metrics.swept(len(swept))
+		s.log.Warn("found pending rows behind the reader: they were made pending again, or ids went backwards",
+			"rows", len(swept), "first", swept[0], "last", swept[len(swept)-1])
 	}
 	for _, k := range touched {
 		if k.held != nil && k.held.phase == releasing {
@@ -311,9 +320,6 @@ func (s *session) resume(c *chunk, i int, row *outbox.Row, k *keyState) {
 	e.id = row.ID
 	switch {
 	case k == nil:
-		s.log.Warn("found a pending row behind the reader: it was made pending again, or ids went backwards",
-			"topic", row.Topic, "event_id", row.EventID, "row", row.ID)
-		s.metrics.swept()
 		s.place(c, i, row)
 	case row.Topic != k.topic.name || string(row.Key) != k.key:
 		// An operator mended the row while it waited: it is another key's now.

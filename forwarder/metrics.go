@@ -129,7 +129,7 @@ func (m *metrics) retried(topic string, n int) {
 }
 
 func (m *metrics) dead(topic string) { m.deadTotal.WithLabelValues(m.label(topic)).Inc() }
-func (m *metrics) swept()            { m.sweptTotal.Inc() }
+func (m *metrics) swept(n int)       { m.sweptTotal.Add(float64(n)) }
 func (m *metrics) purged(n int)      { m.purgedTotal.Add(float64(n)) }
 
 func (m *metrics) state(flying, waiting, paused int) {

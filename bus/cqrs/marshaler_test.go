@@ -139,6 +139,22 @@ func TestAReaderNeedsNoBus(t *testing.T) {
 	require.ErrorIs(t, err, cqrs.ErrNoBus)
 }
 
+func TestWithSetsMoreOfEachEvent(t *testing.T) {
+	t.Parallel()
+	recorder := bustest.NewRecorder()
+	b, err := bus.New(bus.Config{Service: "shop", Publisher: recorder})
+	require.NoError(t, err)
+	type Paid struct{ Order string }
+	r := cqrs.NewRegistry()
+	cqrs.Register(r, bus.Define[Paid]("payment", "paid"), func(p Paid) string { return p.Order }, cqrs.With(bus.WithVersion(3)))
+	m, err := cqrs.New(cqrs.Config{Bus: b, Registry: r})
+	require.NoError(t, err)
+	events, err := m.EventBus()
+	require.NoError(t, err)
+	require.NoError(t, events.Publish(t.Context(), Paid{"order-7"}))
+	require.Equal(t, 3, bustest.RequireDomain(t, recorder, "payment", "paid").EventVersion)
+}
+
 func nothing[T any](name string) wmcqrs.EventHandler {
 	return wmcqrs.NewEventHandler(name, func(context.Context, *T) error { return nil })
 }

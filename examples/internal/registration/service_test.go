@@ -9,7 +9,7 @@ import (
 	"github.com/tailrace-go/tailrace/bus/bustest"
 	"github.com/tailrace-go/tailrace/bus/outbox"
 	"github.com/tailrace-go/tailrace/envelopes"
-	. "github.com/tailrace-go/tailrace/examples/registration"
+	. "github.com/tailrace-go/tailrace/examples/internal/registration"
 )
 
 func TestMain(m *testing.M) { bustest.Main(m) }
