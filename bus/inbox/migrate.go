@@ -14,7 +14,7 @@ import (
 )
 
 // DefaultLockTimeout is how long a migration waits for a lock that stops the table's writers.
-const DefaultLockTimeout = 50 * time.Millisecond
+const DefaultLockTimeout = pgtable.DefaultLockTimeout
 
 // MigrateConfig is how [Migrate] goes about it. The zero value is fit for production.
 type MigrateConfig struct {
@@ -28,18 +28,13 @@ type MigrateConfig struct {
 }
 
 func (c MigrateConfig) complete() (MigrateConfig, table, error) {
-	t, err := parseTable(c.Table)
-	faults := []error{err}
-	if c.LockTimeout < 0 || c.LockTimeout > 0 && c.LockTimeout < time.Millisecond {
-		faults = append(faults, fmt.Errorf("inbox: MigrateConfig.LockTimeout is %s: at least 1ms, or 0 for %s", c.LockTimeout, DefaultLockTimeout))
-	}
-	if c.LockTimeout == 0 {
-		c.LockTimeout = DefaultLockTimeout
-	}
+	t, tableErr := parseTable(c.Table)
+	timeout, timeoutErr := pgtable.LockTimeout("inbox", c.LockTimeout)
+	c.LockTimeout = timeout
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	return c, t, errors.Join(faults...)
+	return c, t, errors.Join(tableErr, timeoutErr)
 }
 
 // Report says what [Migrate] did.
@@ -66,21 +61,13 @@ func Migrate(ctx context.Context, db *sql.DB, config MigrateConfig) (Report, err
 	if db == nil {
 		return Report{}, errors.New("inbox: Migrate needs a database")
 	}
-	pause := 20 * time.Millisecond
-	for {
-		report, err := migrate(ctx, db, t, config.LockTimeout)
-		if err == nil {
-			return report, nil
-		}
-		if !pgtable.Retryable(err) {
-			return report, pgtable.WithContext(ctx, err)
-		}
-		config.Logger.InfoContext(ctx, "inbox migration waits for a lock and tries again", "table", report.Table, "error", err, "pause", pause)
-		if err := pgtable.Wait(ctx, pause); err != nil {
-			return report, fmt.Errorf("inbox: migrate %s: %w", report.Table, err)
-		}
-		pause = min(2*pause, time.Second)
-	}
+	var report Report
+	err = pgtable.Insist(ctx, config.Logger, "inbox", func() (string, error) {
+		var err error
+		report, err = migrate(ctx, db, t, config.LockTimeout)
+		return report.Table, err
+	})
+	return report, err
 }
 
 // migrate begins by looking, so that it can be called again after any error.

@@ -15,7 +15,7 @@ import (
 
 // DefaultLockTimeout is how long a migration waits for a lock that stops the table's writers. Writers
 // queue behind the wait, so it is what they may notice.
-const DefaultLockTimeout = 50 * time.Millisecond
+const DefaultLockTimeout = pgtable.DefaultLockTimeout
 
 // MigrateConfig is how [Migrate] goes about it. The zero value is fit for production.
 type MigrateConfig struct {
@@ -33,18 +33,13 @@ type MigrateConfig struct {
 }
 
 func (c MigrateConfig) complete() (MigrateConfig, table, error) {
-	t, err := parseTable(c.Table)
-	faults := []error{err}
-	if c.LockTimeout < 0 || c.LockTimeout > 0 && c.LockTimeout < time.Millisecond {
-		faults = append(faults, fmt.Errorf("outbox: MigrateConfig.LockTimeout is %s: at least 1ms, or 0 for %s", c.LockTimeout, DefaultLockTimeout))
-	}
-	if c.LockTimeout == 0 {
-		c.LockTimeout = DefaultLockTimeout
-	}
+	t, tableErr := parseTable(c.Table)
+	timeout, timeoutErr := pgtable.LockTimeout("outbox", c.LockTimeout)
+	c.LockTimeout = timeout
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	return c, t, errors.Join(faults...)
+	return c, t, errors.Join(tableErr, timeoutErr)
 }
 
 // Report says what [Migrate] did and what it left.
@@ -82,18 +77,11 @@ func Migrate(ctx context.Context, db *sql.DB, config MigrateConfig) (Report, err
 		return Report{}, errors.New("outbox: Migrate needs a database")
 	}
 	m := &migrator{db: db, config: config, table: t}
-	pause := 20 * time.Millisecond
-	for {
+	err = pgtable.Insist(ctx, config.Logger, "outbox", func() (string, error) {
 		err := m.run(ctx)
-		if err == nil || !pgtable.Retryable(err) {
-			return m.report, pgtable.WithContext(ctx, err)
-		}
-		config.Logger.InfoContext(ctx, "outbox migration waits for a lock and tries again", "table", m.table.quoted(), "error", err, "pause", pause)
-		if err := pgtable.Wait(ctx, pause); err != nil {
-			return m.report, fmt.Errorf("outbox: migrate %s: %w", m.table.quoted(), err)
-		}
-		pause = min(2*pause, time.Second)
-	}
+		return m.table.quoted(), err
+	})
+	return m.report, err
 }
 
 type migrator struct {

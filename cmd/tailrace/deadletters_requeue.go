@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/tailrace-go/tailrace/bus/connect"
 	"github.com/tailrace-go/tailrace/bus/deadletter"
 	"github.com/tailrace-go/tailrace/bus/kafka"
 	"github.com/tailrace-go/tailrace/bus/outbox"
@@ -81,38 +82,38 @@ func (s *requeueSettings) chosen(cmd *cobra.Command) error {
 	return errors.New("no letter is chosen: choose some with --topic, --handler, --source, --reason, --event-id, --since, --until or --limit, or take --all")
 }
 
-func (s *requeueSettings) requeue(cmd *cobra.Command) (err error) {
-	shared, err := s.resolve(cmd, s.chosen(cmd))
-	if err != nil {
-		return err
-	}
-	mailbox, err := s.mailbox(cmd, shared)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, mailbox.Close()) }()
-	sender, err := kafka.NewSender(kafka.SenderConfig{Config: cluster(shared), Logger: s.log.logger(cmd.ErrOrStderr())})
-	if err != nil {
-		return badConfiguration(err)
-	}
-	defer func() { err = errors.Join(err, sender.Close()) }()
-	config := s.config(cmd, mailbox)
-	config.Sender, config.MaxRequeues = sender, s.maxRequeues
-	if shared.DatabaseURL != "" {
-		db, err := openDatabase(shared, 1)
+func (s *requeueSettings) requeue(cmd *cobra.Command) error {
+	return s.open(cmd, func(shared connect.Config, config deadletter.Config) (err error) {
+		sender, err := kafka.NewSender(kafka.SenderConfig{Config: cluster(shared), Logger: s.log.logger(cmd.ErrOrStderr())})
 		if err != nil {
-			return err
-		}
-		defer func() { _ = db.Close() }()
-		if config.Outbox, err = outbox.NewReviver(db, shared.OutboxTable); err != nil {
 			return badConfiguration(err)
 		}
-	}
-	report, err := deadletter.Requeue(cmd.Context(), config)
-	return s.report(cmd, report, err)
+		defer func() { err = errors.Join(err, sender.Close()) }()
+		config.Sender, config.MaxRequeues = sender, s.maxRequeues
+		if shared.DatabaseURL != "" {
+			db, err := openDatabase(shared, 1)
+			if err != nil {
+				return err
+			}
+			defer func() { _ = db.Close() }()
+			if config.Outbox, err = outbox.NewReviver(db, shared.OutboxTable); err != nil {
+				return badConfiguration(err)
+			}
+		}
+		report, err := deadletter.Requeue(cmd.Context(), config)
+		return s.report(cmd, report, err)
+	})
 }
 
-func (s *requeueSettings) discard(cmd *cobra.Command) (err error) {
+func (s *requeueSettings) discard(cmd *cobra.Command) error {
+	return s.open(cmd, func(_ connect.Config, config deadletter.Config) error {
+		report, err := deadletter.Discard(cmd.Context(), config)
+		return s.report(cmd, report, err)
+	})
+}
+
+// open opens the dead-letter topic for as long as use takes.
+func (s *requeueSettings) open(cmd *cobra.Command, use func(connect.Config, deadletter.Config) error) (err error) {
 	shared, err := s.resolve(cmd, s.chosen(cmd))
 	if err != nil {
 		return err
@@ -122,8 +123,7 @@ func (s *requeueSettings) discard(cmd *cobra.Command) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, mailbox.Close()) }()
-	report, err := deadletter.Discard(cmd.Context(), s.config(cmd, mailbox))
-	return s.report(cmd, report, err)
+	return use(shared, s.config(cmd, mailbox))
 }
 
 func (s *requeueSettings) config(cmd *cobra.Command, mailbox deadletter.Mailbox) deadletter.Config {
