@@ -19,6 +19,8 @@ type Package struct {
 	// Name says where it comes from, as a name for a folder.
 	Name  string
 	Files map[string]string
+	// Tests are the names of its test functions, in the order of the document.
+	Tests []string
 }
 
 // Packages returns what has to be compiled for the blocks: packages of the documents, whole files, and
@@ -107,8 +109,34 @@ func group(name string, blocks []Block, setups string, known map[string]string) 
 			s.clause += imports(s.parsed, own, known)
 		}
 		pkg.Files[s.name] = s.clause + s.head + s.body
+		pkg.Tests = append(pkg.Tests, tests(s.parsed)...)
+	}
+	if len(pkg.Tests) > 0 {
+		pkg.Files["run_test.go"] = runner(clause, pkg.Tests)
 	}
 	return pkg, nil
+}
+
+// tests are the names of the file's test functions.
+func tests(file *ast.File) []string {
+	var names []string
+	for _, decl := range file.Decls {
+		if f, ok := decl.(*ast.FuncDecl); ok && f.Recv == nil && strings.HasPrefix(f.Name.Name, "Test") && f.Name.Name != "TestMain" {
+			names = append(names, f.Name.Name)
+		}
+	}
+	return names
+}
+
+// runner is a file by which go test finds the test functions, whose own files are no test files: what a document
+// shows of a test and of the rest is one package.
+func runner(clause string, tests []string) string {
+	var out strings.Builder
+	out.WriteString(clause + "import \"testing\"\nfunc TestDocument(t *testing.T) {\n")
+	for _, name := range tests {
+		fmt.Fprintf(&out, "t.Run(%q, %s)\n", name, name)
+	}
+	return out.String() + "}\n"
 }
 
 // imports are the declarations that the file lacks, on one line each.

@@ -12,6 +12,8 @@
 //   - What the blocks use and no block shows (a ctx, a router, a function of the reader's) is declared
 //     in the document's setup, testdata/NAME.go for NAME.md in lower case, an ordinary Go file.
 //
+// Test functions that a document declares are run, too.
+//
 // A block that begins with a package clause is a whole file, in a package of its own.
 //
 // A comment on the line before the fence, which no reader sees, changes that:

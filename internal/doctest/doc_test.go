@@ -118,6 +118,33 @@ func TestProgramsRun(t *testing.T) {
 	}
 }
 
+// TestTheDocumentsTestsRun: a test that a document shows is run as its reader would run it.
+func TestTheDocumentsTestsRun(t *testing.T) {
+	t.Parallel()
+	packages, err := doctest.Packages(documents(t), root, setups)
+	require.NoError(t, err)
+	scratch := t.TempDir()
+	tree, err := doctest.Lay(packages, root, scratch)
+	require.NoError(t, err)
+	ran := 0
+	for i, pkg := range packages {
+		if len(pkg.Tests) == 0 {
+			continue
+		}
+		ran += len(pkg.Tests)
+		binary := filepath.Join(scratch, pkg.Name+".test")
+		require.NoError(t, tree.BuildTests(t.Context(), i, binary))
+		command := exec.CommandContext(t.Context(), binary, "-test.v")
+		command.Dir = scratch
+		output, err := command.CombinedOutput()
+		require.NoError(t, err, "%s: %s", pkg.Name, output)
+		for _, name := range pkg.Tests {
+			require.Contains(t, string(output), "--- PASS: TestDocument/"+name)
+		}
+	}
+	require.NotZero(t, ran)
+}
+
 // service returns a database with an outbox, and an environment that names it.
 func service(t *testing.T) (*sql.DB, []string) {
 	t.Helper()

@@ -17,4 +17,9 @@ var (
 	done   chan error
 )
 
-func Welcome(ctx context.Context, b *bus.Bus, id string) error { return nil }
+func Welcome(ctx context.Context, b *bus.Bus, id string) error {
+	_, err := b.PublishNotification(ctx, envelopes.Notification{
+		EventType: envelopes.UserWelcome, RecipientType: envelopes.RecipientUser, RecipientIDs: []string{id}, Message: "Welcome",
+	})
+	return err
+}
