@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -118,4 +119,16 @@ func same(topic string, n int) []string {
 		topics[i] = topic
 	}
 	return topics
+}
+
+// withOption adds a parameter to a connection string that is a URL.
+func withOption(t testing.TB, dsn, name, value string) string {
+	t.Helper()
+	u, err := url.Parse(dsn)
+	require.NoError(t, err)
+	require.NotEmpty(t, u.Scheme)
+	query := u.Query()
+	query.Set(name, value)
+	u.RawQuery = query.Encode()
+	return u.String()
 }

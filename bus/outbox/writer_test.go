@@ -3,6 +3,7 @@ package outbox_test
 import (
 	"context"
 	"database/sql"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -57,6 +58,40 @@ func TestWriterStoresOneMessageAsItStoresMany(t *testing.T) {
 	require.NoError(t, w.Write(b.ctx, nil, []string{"b", "c"}, []*message.Message{second, third}))
 	require.Equal(t, int64(1), scalar[int64](t, b, `SELECT count(DISTINCT (payload, key, headers::text, max_retries)) FROM event_outbox`))
 	require.Equal(t, int64(3), scalar[int64](t, b, `SELECT count(*) FROM event_outbox WHERE max_retries = 3 AND payload = '\x626f647900ff' AND key = '\x6b00'`))
+}
+
+// TestBinaryParameters: lib/pq's binary_parameters=yes saves a publisher one of its INSERT's two round trips.
+func TestBinaryParameters(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	db, err := sql.Open("postgres", withOption(t, b.dsn, "binary_parameters", "yes"))
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, db.Close()) })
+	w, err := outbox.NewWriter(outbox.WriterConfig{DB: db})
+	require.NoError(t, err)
+	msg := func() *message.Message {
+		return newMessage("body\x00\xff", delivery.KeyMetadata, "k\x00", "h", `"v"`)
+	}
+	require.NoError(t, w.Write(b.ctx, nil, same("one", 1), []*message.Message{msg()}))
+	require.NoError(t, w.Write(b.ctx, nil, same("many", 3), []*message.Message{msg(), msg(), msg()}))
+	require.Equal(t, int64(4), scalar[int64](t, b, `SELECT count(*) FROM event_outbox
+		WHERE payload = '\x626f647900ff' AND key = '\x6b00' AND headers->>'h' = '"v"'`))
+
+	store, err := outbox.NewStore(db, "")
+	require.NoError(t, err)
+	claim, err := store.Claim(b.ctx, "reader", time.Minute)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, claim.Release(b.ctx)) })
+	rows, _, err := claim.Read(b.ctx, nil, 0, []outbox.Range{{Low: 1, High: 2}}, outbox.Limit{Rows: 10})
+	require.NoError(t, err)
+	var read []int64
+	for _, row := range rows {
+		require.Equal(t, "body\x00\xff k\x00 {\"h\":\"\\\"v\\\"\"} 3", fmt.Sprintf("%s %s %s %d", row.Payload, row.Key, row.Headers, row.MaxRetries))
+		read = append(read, row.ID)
+	}
+	require.Equal(t, []int64{1, 1, 2, 2, 3, 4}, read, "asked for as gaps and as what follows")
+	require.NoError(t, store.Settle(b.ctx, read))
+	require.Equal(t, int64(0), scalar[int64](t, b, `SELECT count(*) FROM event_outbox WHERE processed_at IS NULL`))
 }
 
 func TestWriterIsPartOfTheTransaction(t *testing.T) {
