@@ -15,7 +15,7 @@ import (
 type Record struct {
 	// Topic is the destination, complete with prefix.
 	Topic string
-	// Key decides the partition (murmur2, as Java's client). Nil is a null key: any partition, no order.
+	// Key decides the partition (as Java's client, unless the sender was told otherwise). Nil is a null key: any partition, no order.
 	// An empty, non-nil Key is a key like any other.
 	Key []byte
 	// Value is the record's body; nil is a tombstone.

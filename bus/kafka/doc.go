@@ -13,7 +13,8 @@
 //   - A topic that is unknown or forbidden holds up no other topic.
 //   - Topics are made only when asked ([SenderConfig.AutoCreate], [CreateTopics]), never by the broker.
 //
-// The partition of a key is that of Kafka's Java client: murmur2 ([PartitionFor]).
+// The partition of a key is that of Kafka's Java client: murmur2 ([PartitionFor]), unless
+// another is asked for ([SenderConfig.Partitioner]).
 //
 // A [Publisher] publishes Watermill messages over a Sender and waits for their verdicts.
 //

@@ -1,5 +1,7 @@
 package kafka
 
+import "math"
+
 // PartitionFor returns the partition of a key as Kafka's Java client computes it: the positive part of
 // murmur2 modulo the number of partitions. A nil key has no partition of its own and gives -1, as does a
 // topic without partitions. An empty key is a key like any other.
@@ -7,11 +9,50 @@ func PartitionFor(key []byte, partitions int32) int32 {
 	if key == nil || partitions <= 0 {
 		return -1
 	}
-	return keyPartition(murmur2(key), partitions)
+	return keyPartition(javaHash(key), partitions)
+}
+
+// Partitioner names how a key picks its partition. One topic should have one: a key that moves to another
+// partition is not in order with what it left behind.
+type Partitioner string
+
+// The partitioners. The zero value means [Murmur2].
+const (
+	// Murmur2 is that of Kafka's Java client and of the clients in its likeness (see [PartitionFor]).
+	Murmur2 Partitioner = "murmur2"
+	// FNV1a is sarama's default, and with it that of watermill-kafka's publisher.
+	FNV1a Partitioner = "fnv1a"
+)
+
+// hash returns the function whose result, modulo the number of partitions, is the partition.
+func (p Partitioner) hash() (func([]byte) uint32, bool) {
+	switch p {
+	case "", Murmur2:
+		return javaHash, true
+	case FNV1a:
+		return saramaHash, true
+	default:
+		return nil, false
+	}
 }
 
 func keyPartition(hash uint32, partitions int32) int32 {
-	return int32(hash&0x7fffffff) % partitions
+	return int32(hash % uint32(partitions)) //nolint:gosec // below the number of partitions
+}
+
+// javaHash is the positive part of murmur2.
+func javaHash(key []byte) uint32 { return murmur2(key) & 0x7fffffff }
+
+// saramaHash is the absolute value of 32-bit FNV-1a taken as a signed number.
+func saramaHash(key []byte) uint32 {
+	hash := uint32(2166136261)
+	for _, b := range key {
+		hash = (hash ^ uint32(b)) * 16777619
+	}
+	if hash > math.MaxInt32 {
+		return -hash
+	}
+	return hash
 }
 
 // murmur2 is org.apache.kafka.common.utils.Utils.murmur2.

@@ -12,6 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
+	"github.com/tailrace-go/tailrace/bus/bustest"
+	"github.com/tailrace-go/tailrace/bus/delivery"
 	"github.com/tailrace-go/tailrace/bus/kafka"
 )
 
@@ -63,4 +65,41 @@ func TestPartitionForNoKey(t *testing.T) {
 	require.Equal(t, int32(-1), kafka.PartitionFor(nil, 6))
 	require.Equal(t, int32(-1), kafka.PartitionFor([]byte("a"), 0))
 	require.Equal(t, int32(3), kafka.PartitionFor([]byte{}, 6), "the empty key is a key")
+}
+
+// TestPartitionerAsSaramasDefault: what watermill-kafka's publisher has sent to a partition, and what follows, share it.
+func TestPartitionerAsSaramasDefault(t *testing.T) {
+	t.Parallel()
+	broker := bustest.Kafka(t)
+	const partitions = 7
+	broker.CreateTopic(t, "orders", partitions, nil)
+	sender, err := kafka.NewSender(kafka.SenderConfig{Config: kafka.Config{Brokers: broker.Brokers()}, Partitioner: kafka.FNV1a})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, sender.Close()) }()
+	keys := [][]byte{{}, []byte("k16")}
+	for i := range 500 {
+		keys = append(keys, fmt.Appendf(nil, "order-%d", i))
+	}
+	records := make([]*delivery.Record, len(keys))
+	for i, key := range keys {
+		records[i] = &delivery.Record{Topic: "orders", Key: key, Value: []byte("x"), Ref: int64(i)}
+	}
+	stream := sender.Stream(delivery.StreamConfig{Report: func([]*delivery.Record, delivery.Verdict) {}})
+	defer stream.Close()
+	stream.Send(records)
+
+	theirs := sarama.NewHashPartitioner("orders")
+	differ := 0
+	for _, record := range broker.WaitRecords(t, "orders", len(keys), soon) {
+		want, err := theirs.Partition(&sarama.ProducerMessage{Key: sarama.ByteEncoder(record.Key)}, partitions)
+		require.NoError(t, err)
+		require.Equal(t, want, record.Partition, "%q", record.Key)
+		if want != kafka.PartitionFor(record.Key, partitions) {
+			differ++
+		}
+	}
+	require.Positive(t, differ, "murmur2 would do as well")
+	_, err = kafka.NewSender(kafka.SenderConfig{Config: kafka.Config{Brokers: broker.Brokers()}, Partitioner: "crc32"})
+	require.ErrorIs(t, err, kafka.ErrConfig)
+	require.ErrorContains(t, err, "crc32")
 }

@@ -20,6 +20,8 @@ type SenderConfig struct {
 	Config Config
 	// Compression of batches; the default is none.
 	Compression Compression
+	// Partitioner is how a key picks its partition; the default is [Murmur2].
+	Partitioner Partitioner
 	// BatchBytes bounds a batch, before compression; the default is 1,000,000. A topic's own
 	// max.message.bytes bounds its batches too. A larger record is sent in a batch of its own.
 	BatchBytes int
@@ -64,6 +66,9 @@ func (c SenderConfig) Validate() error {
 	errs := []error{c.Config.Validate()}
 	if _, ok := c.Compression.codec(); !ok {
 		errs = append(errs, configError("Compression %q is none of none, gzip, snappy, lz4, zstd", string(c.Compression)))
+	}
+	if _, ok := c.Partitioner.hash(); !ok {
+		errs = append(errs, configError("Partitioner %q is none of murmur2, fnv1a", string(c.Partitioner)))
 	}
 	for _, bound := range []struct {
 		name  string
@@ -136,6 +141,7 @@ type Sender struct {
 	config  SenderConfig
 	sarama  *sarama.Config
 	codec   sarama.CompressionCodec
+	hash    func(key []byte) uint32
 	dialer  *dialer
 	stop    context.Context
 	cancel  context.CancelFunc
@@ -191,6 +197,7 @@ func NewSender(config SenderConfig) (*Sender, error) {
 		brokers: map[int32]string{},
 		leaders: map[int32]*leader{},
 	}
+	s.hash, _ = config.Partitioner.hash()
 	s.stop, s.cancel = context.WithCancel(context.Background())
 	s.dialer = newDialer(s.stop, base)
 	s.slabs.New = func() any { return new(slab) }

@@ -30,7 +30,7 @@ func (st *stream) Send(records []*delivery.Record) {
 	defer s.hashes.Put(hashes)
 	*hashes = (*hashes)[:0]
 	for _, record := range records {
-		*hashes = append(*hashes, murmur2(record.Key))
+		*hashes = append(*hashes, s.hash(record.Key))
 	}
 
 	s.mu.Lock()

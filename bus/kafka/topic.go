@@ -152,7 +152,7 @@ func (s *Sender) assignPending(_ *effects, t *topic) {
 	pending := t.pending
 	t.pending = nil
 	for _, e := range pending {
-		l := t.lane(e.record, murmur2(e.record.Key))
+		l := t.lane(e.record, s.hash(e.record.Key))
 		l.queue.push(e)
 		s.enqueue(l)
 	}
