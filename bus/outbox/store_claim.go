@@ -5,10 +5,9 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"strconv"
-	"sync/atomic"
 	"time"
 
+	"github.com/tailrace-go/tailrace/internal/pglease"
 	"github.com/tailrace-go/tailrace/internal/pgtable"
 )
 
@@ -24,63 +23,46 @@ var ErrOwned = errors.New("outbox: another forwarder owns this outbox; this one 
 // must not act once its last heartbeat is older than the lease, which is what Valid tells.
 type Claim struct {
 	store *Store
+	lease *pglease.Lease
 	conn  *sql.Conn
-	pid   int
-	lease time.Duration
-
-	lastBeat atomic.Int64
-	lost     atomic.Bool
 
 	read, readAfter, fetch, pending *sql.Stmt
 	holders, mark                   string
 }
 
-// claimMargin is how much longer the server waits than the owner trusts itself, for clocks that tick
-// at different speeds and for a request that was about to leave.
-const claimMargin = 1.25
-
-var epoch = time.Now()
-
 // Claim tries once to own the outbox and never waits for the lock: a waiting session would hold back
 // vacuum and deadlock with CREATE INDEX CONCURRENTLY. It returns [ErrOwned] when another session has it.
 // Owner names this process in the state table. Lease is how long the owner trusts a heartbeat.
 func (s *Store) Claim(ctx context.Context, owner string, lease time.Duration) (_ *Claim, err error) {
-	conn, err := s.db.Conn(ctx)
+	held, err := pglease.Open(ctx, s.db, lease)
 	if err != nil {
 		return nil, wrap("connect to claim the outbox", err)
 	}
-	c := &Claim{store: s, conn: conn, lease: lease}
+	c := &Claim{store: s, lease: held, conn: held.Conn()}
 	defer func() {
 		if err != nil {
-			c.abandon()
+			held.Abandon()
 		}
 	}()
-	c.lastBeat.Store(int64(time.Since(epoch)))
-	t, exists, err := resolve(ctx, conn, s.table)
+	t, exists, err := resolve(ctx, c.conn, s.table)
 	if err != nil {
 		return nil, wrap("find the table", err)
 	}
 	if !exists {
 		return nil, fmt.Errorf("%w: %s: create it with `tailrace migrate`", ErrNoTable, s.table.quoted())
 	}
-	var owned bool
-	if err := conn.QueryRowContext(ctx, `SELECT pg_try_advisory_lock($1), pg_backend_pid()`, t.lockKey()).Scan(&owned, &c.pid); err != nil {
+	owned, err := held.Lock(ctx, t.lockKey())
+	if err != nil {
 		return nil, wrap("claim the outbox", err)
 	}
 	if !owned {
 		return nil, ErrOwned
 	}
-	timeout := strconv.FormatInt(int64(float64(lease.Milliseconds())*claimMargin), 10)
-	// A parallel or JIT-compiled plan never pays for reading a thousand rows by primary key.
-	if _, err := conn.ExecContext(ctx, `SET idle_session_timeout = `+timeout+`; SET jit = off;
-		SET max_parallel_workers_per_gather = 0; SET default_transaction_isolation = 'read committed'; SET enable_seqscan = off; SET enable_bitmapscan = off`); err != nil {
-		return nil, wrap("prepare the owner's connection", err)
-	}
 	if err := c.prepare(ctx); err != nil {
 		return nil, err
 	}
 	state := s.table.stateTable()
-	if _, err := conn.ExecContext(ctx, `INSERT INTO `+state+` (id, owner, owned_since, beat_at) VALUES (1, $1, now(), now())
+	if _, err := c.conn.ExecContext(ctx, `INSERT INTO `+state+` (id, owner, owned_since, beat_at) VALUES (1, $1, now(), now())
 		ON CONFLICT (id) DO UPDATE SET owner = $1, owned_since = now(), beat_at = now()`, owner); err != nil {
 		return nil, wrap("name the owner", err)
 	}
@@ -128,34 +110,17 @@ func (c *Claim) prepare(ctx context.Context) error {
 
 // Valid reports whether the owner may still act: the last heartbeat is younger than the lease and the
 // connection has not failed. It is safe for concurrent use and does not ask the server.
-func (c *Claim) Valid() bool {
-	return !c.lost.Load() && int64(time.Since(epoch))-c.lastBeat.Load() < int64(c.lease)
-}
+func (c *Claim) Valid() bool { return c.lease.Valid() }
 
 // PID is the server process that holds the lock.
-func (c *Claim) PID() int { return c.pid }
+func (c *Claim) PID() int { return c.lease.PID() }
 
 // Beat tells the server that the owner lives. Every other call does, too.
-func (c *Claim) Beat(ctx context.Context) error {
-	return c.do("beat", func() error {
-		_, err := c.conn.ExecContext(ctx, `SELECT 1`)
-		return err
-	})
-}
+func (c *Claim) Beat(ctx context.Context) error { return wrap("beat", c.lease.Beat(ctx)) }
 
-// do runs one statement. Its start is the heartbeat once it succeeded: the server's own idle time
-// began later than that.
+// do runs one statement; an error of it loses the claim.
 func (c *Claim) do(what string, statement func() error) error {
-	if c.lost.Load() {
-		return fmt.Errorf("outbox: %s: the claim on the outbox is lost", what)
-	}
-	start := int64(time.Since(epoch))
-	if err := statement(); err != nil {
-		c.lost.Store(true)
-		return wrap(what, err)
-	}
-	c.lastBeat.Store(start)
-	return nil
+	return wrap(what, c.lease.Do(statement))
 }
 
 // Start returns the low-water mark: every row at or below it was settled, or is for [Claim.Unsettled]
@@ -223,20 +188,12 @@ func (c *Claim) Holders(ctx context.Context) (map[string]struct{}, error) {
 
 // Release gives the lock back and returns the connection's resources. It is safe after a loss.
 func (c *Claim) Release(ctx context.Context) error {
-	defer c.abandon()
-	if c.lost.Load() {
+	defer c.lease.Abandon()
+	if c.lease.Lost() {
 		return nil
 	}
 	return c.do("release the outbox", func() error {
 		_, err := c.conn.ExecContext(ctx, `UPDATE `+c.store.table.stateTable()+` SET owner = NULL, owned_since = NULL WHERE id = 1`)
 		return err
 	})
-}
-
-// abandon closes the connection for good: back in the pool it would still hold the lock and its
-// settings.
-func (c *Claim) abandon() {
-	c.lost.Store(true)
-	_ = c.conn.Raw(func(any) error { return errDiscard })
-	_ = c.conn.Close()
 }

@@ -3,14 +3,10 @@ package outbox
 import (
 	"context"
 	"database/sql"
-	"database/sql/driver"
 	"time"
 
 	"github.com/lib/pq"
 )
-
-// errDiscard makes database/sql close a connection instead of keeping it.
-var errDiscard = driver.ErrBadConn
 
 // Row is one row of the outbox as a forwarder reads it.
 type Row struct {
