@@ -15,7 +15,7 @@ func (s *session) judge() (err error) {
 	if s.denied.Load() {
 		err = errLease
 	}
-	for _, r := range s.reports.take() {
+	for _, r := range s.reports.Take() {
 		s.sends.end(r)
 		switch {
 		case r.verdict.Fault == delivery.Delivered:
@@ -44,7 +44,7 @@ func (s *session) permit() bool {
 		return true
 	}
 	s.denied.Store(true)
-	s.reports.put(report{verdict: delivery.Verdict{Fault: delivery.Withheld, Err: errLease}})
+	s.reports.Put(report{verdict: delivery.Verdict{Fault: delivery.Withheld, Err: errLease}})
 	return false
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 
 	"github.com/tailrace-go/tailrace/bus/delivery"
+	"github.com/tailrace-go/tailrace/forwarder/internal/mailbox"
 )
 
 // PublisherSenderConfig says how a Watermill publisher's errors are read.
@@ -77,7 +78,7 @@ func (s *publisherSender) Stream(config delivery.StreamConfig) delivery.Stream {
 		config.Unreachable = func(error) {}
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	st := &publisherStream{sender: s, config: config, queue: newMailbox[[]*delivery.Record](), ctx: ctx, cancel: cancel, done: make(chan struct{})}
+	st := &publisherStream{sender: s, config: config, queue: mailbox.New[[]*delivery.Record](), ctx: ctx, cancel: cancel, done: make(chan struct{})}
 	go st.run()
 	return st
 }
@@ -85,7 +86,7 @@ func (s *publisherSender) Stream(config delivery.StreamConfig) delivery.Stream {
 type publisherStream struct {
 	sender *publisherSender
 	config delivery.StreamConfig
-	queue  mailbox[[]*delivery.Record]
+	queue  *mailbox.Mailbox[[]*delivery.Record]
 	ctx    context.Context //nolint:containedctx // The stream's lifetime, ended by Close.
 	cancel context.CancelFunc
 	done   chan struct{}
@@ -103,7 +104,7 @@ func (st *publisherStream) Send(records []*delivery.Record) {
 		st.config.Report(records, delivery.Verdict{Fault: delivery.Withheld, Err: errClosed, Partition: -1, Offset: -1})
 		return
 	}
-	st.queue.put(records)
+	st.queue.Put(records)
 }
 
 // Close implements [delivery.Stream]. It waits for a Publish that is under way.
@@ -119,15 +120,15 @@ func (st *publisherStream) run() {
 	defer close(st.done)
 	for {
 		select {
-		case <-st.queue.ready:
+		case <-st.queue.Ready:
 		case <-st.ctx.Done():
-			for _, records := range st.queue.take() {
+			for _, records := range st.queue.Take() {
 				st.withhold(records)
 			}
 			return
 		}
 		var records []*delivery.Record
-		for _, some := range st.queue.take() {
+		for _, some := range st.queue.Take() {
 			records = append(records, some...)
 		}
 		for _, group := range groups(records, st.sender.config.BatchSize) {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/tailrace-go/tailrace/bus/delivery"
 	"github.com/tailrace-go/tailrace/bus/outbox"
+	"github.com/tailrace-go/tailrace/forwarder/internal/mailbox"
 )
 
 var errLease = errors.New("forwarder: the claim on the outbox is no longer certain: the process or the database stood still for longer than the lease")
@@ -29,7 +30,7 @@ type session struct {
 	reader  *reader
 	stream  delivery.Stream
 	settler *settler
-	reports mailbox[report]
+	reports *mailbox.Mailbox[report]
 	denied  atomic.Bool
 
 	topics map[string]*topicState
@@ -66,7 +67,7 @@ func newSession(f *Forwarder, claim *outbox.Claim, lowWater int64) *session {
 		config: &f.config, metrics: f.metrics, status: &f.status, log: f.config.Logger,
 		claim: claim, reader: newReader(&f.config, f.metrics, claim, lowWater),
 		settler: newSettler(f.store, &f.config, f.metrics, &f.status),
-		reports: newMailbox[report](),
+		reports: mailbox.New[report](),
 		topics:  map[string]*topicState{}, lone: map[*keyState]struct{}{}, names: headerNames{},
 		chunks: map[int64]*chunk{}, wanted: map[int64]*keyState{}, suspected: map[int64]struct{}{}, frontier: lowWater, last: lowWater,
 		sends: f.sends,
@@ -77,7 +78,7 @@ func newSession(f *Forwarder, claim *outbox.Claim, lowWater int64) *session {
 	s.stream = f.config.Sender.Stream(delivery.StreamConfig{
 		Permit: s.permit,
 		Report: func(records []*delivery.Record, verdict delivery.Verdict) {
-			s.reports.put(report{records, verdict})
+			s.reports.Put(report{records, verdict})
 		},
 		Unreachable: s.status.broker,
 	})
@@ -119,7 +120,7 @@ func (s *session) run(ctx context.Context, drains <-chan *drain) error {
 		select {
 		case <-closed:
 			open = false
-		case <-s.reports.ready:
+		case <-s.reports.Ready:
 			_ = s.judge() // the session is ending already
 		case <-deadline.C:
 			open = false
@@ -176,9 +177,9 @@ func (s *session) loop(ctx context.Context, readerDone <-chan struct{}, drains <
 		select {
 		case f := <-s.reader.out:
 			s.found(f)
-		case <-s.reports.ready:
+		case <-s.reports.Ready:
 			err = s.judge()
-		case <-s.settler.done.ready:
+		case <-s.settler.done.Ready:
 			s.settled()
 		case <-timer.C:
 			s.ring(time.Now())
@@ -343,7 +344,7 @@ func (s *session) at(ref int64) (*chunk, *entry) {
 
 // settled takes what the settler wrote to the table.
 func (s *session) settled() {
-	for _, r := range s.settler.done.take() {
+	for _, r := range s.settler.done.Take() {
 		switch {
 		case r.counted != nil:
 			r.counted()

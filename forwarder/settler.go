@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/tailrace-go/tailrace/bus/deadletter"
+	"github.com/tailrace-go/tailrace/forwarder/internal/mailbox"
 )
 
 // ledger is what the settler needs of the table.
@@ -27,8 +28,8 @@ type settler struct {
 	config  *Config
 	metrics *metrics
 	status  *status
-	jobs    mailbox[job]
-	done    mailbox[settlement]
+	jobs    *mailbox.Mailbox[job]
+	done    *mailbox.Mailbox[settlement]
 	open    atomic.Int64
 	idle    chan struct{}
 }
@@ -51,13 +52,13 @@ const settleBatch = 5000
 func newSettler(l ledger, config *Config, m *metrics, st *status) *settler {
 	return &settler{
 		ledger: l, config: config, metrics: m, status: st,
-		jobs: newMailbox[job](), done: newMailbox[settlement](), idle: make(chan struct{}, 1),
+		jobs: mailbox.New[job](), done: mailbox.New[settlement](), idle: make(chan struct{}, 1),
 	}
 }
 
 func (s *settler) put(j job) {
 	s.open.Add(1)
-	s.jobs.put(j)
+	s.jobs.Put(j)
 }
 
 func (s *settler) settle(rows settlement) { s.put(job{settlement: rows}) }
@@ -83,10 +84,10 @@ func (s *settler) run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-s.jobs.ready:
+		case <-s.jobs.Ready:
 		}
 		var rows settlement
-		jobs := s.jobs.take()
+		jobs := s.jobs.Take()
 		for i, j := range jobs {
 			rows.ids, rows.refs = append(rows.ids, j.ids...), append(rows.refs, j.refs...)
 			if j.write == nil && i+1 < len(jobs) && len(rows.ids) < settleBatch {
@@ -118,7 +119,7 @@ func (s *settler) writeRows(ctx context.Context, rows settlement) {
 	start := time.Now()
 	if s.persist(ctx, func() error { return write(ctx, rows.ids) }) {
 		s.metrics.settled(len(rows.ids), time.Since(start))
-		s.done.put(rows)
+		s.done.Put(rows)
 	}
 }
 
@@ -128,7 +129,7 @@ func (s *settler) writeJob(ctx context.Context, j job) {
 		then, err = j.write(ctx)
 		return err
 	}) {
-		s.done.put(settlement{counted: then})
+		s.done.Put(settlement{counted: then})
 	}
 }
 
