@@ -16,7 +16,7 @@ func (s *session) judge() (err error) {
 		err = errLease
 	}
 	for _, r := range s.reports.Take() {
-		s.sends.end(r)
+		s.sends.End(r.records, r.verdict)
 		switch {
 		case r.verdict.Fault == delivery.Delivered:
 			s.metrics.batch(len(r.records), r.verdict.Sent)

@@ -25,6 +25,7 @@ import (
 	"time"
 
 	"github.com/tailrace-go/tailrace/bus/outbox"
+	"github.com/tailrace-go/tailrace/forwarder/internal/sends"
 )
 
 // Forwarder forwards one outbox. It is safe for concurrent use.
@@ -32,7 +33,7 @@ type Forwarder struct {
 	config  Config
 	store   *outbox.Store
 	metrics *metrics
-	sends   sends
+	sends   sends.Sends
 	status  status
 	drains  chan *drain
 
@@ -58,7 +59,7 @@ func New(config Config) (*Forwarder, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Forwarder{config: config, store: store, metrics: m, sends: newSends(config.Tracer), drains: make(chan *drain), ended: make(chan struct{})}, nil
+	return &Forwarder{config: config, store: store, metrics: m, sends: sends.New(config.Tracer), drains: make(chan *drain), ended: make(chan struct{})}, nil
 }
 
 // Run forwards until ctx ends, then finishes what is on its way, settles it and gives the outbox back.

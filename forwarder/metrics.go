@@ -3,10 +3,11 @@ package forwarder
 import (
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/tailrace-go/tailrace/forwarder/internal/labels"
 )
 
 // metrics are the forwarder's, named by the Prometheus conventions.
@@ -18,33 +19,29 @@ type metrics struct {
 	inFlight, waitingRows, pausedTopics, gapCount, owning prometheus.Gauge
 	pendingRows, oldestSeconds                            prometheus.Gauge
 
-	mu     sync.Mutex
-	topics map[string]string
+	topics *labels.Topics
 }
 
-// maxTopicLabels bounds the label's values: topics may be named by data.
-const maxTopicLabels = 200
-
 func newMetrics(registerer prometheus.Registerer, table string) (*metrics, error) {
-	labels := prometheus.Labels{"outbox": table}
+	constant := prometheus.Labels{"outbox": table}
 	var all []prometheus.Collector
 	counter := func(name, help string) prometheus.Counter {
-		c := prometheus.NewCounter(prometheus.CounterOpts{Namespace: "tailrace", Subsystem: "forwarder", Name: name, Help: help, ConstLabels: labels})
+		c := prometheus.NewCounter(prometheus.CounterOpts{Namespace: "tailrace", Subsystem: "forwarder", Name: name, Help: help, ConstLabels: constant})
 		all = append(all, c)
 		return c
 	}
 	byTopic := func(name, help string) *prometheus.CounterVec {
-		c := prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "tailrace", Subsystem: "forwarder", Name: name, Help: help, ConstLabels: labels}, []string{"topic"})
+		c := prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "tailrace", Subsystem: "forwarder", Name: name, Help: help, ConstLabels: constant}, []string{"topic"})
 		all = append(all, c)
 		return c
 	}
 	gauge := func(name, help string) prometheus.Gauge {
-		g := prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "tailrace", Subsystem: "forwarder", Name: name, Help: help, ConstLabels: labels})
+		g := prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "tailrace", Subsystem: "forwarder", Name: name, Help: help, ConstLabels: constant})
 		all = append(all, g)
 		return g
 	}
 	histogram := func(name, help string, buckets []float64) prometheus.Histogram {
-		h := prometheus.NewHistogram(prometheus.HistogramOpts{Namespace: "tailrace", Subsystem: "forwarder", Name: name, Help: help, ConstLabels: labels, Buckets: buckets})
+		h := prometheus.NewHistogram(prometheus.HistogramOpts{Namespace: "tailrace", Subsystem: "forwarder", Name: name, Help: help, ConstLabels: constant, Buckets: buckets})
 		all = append(all, h)
 		return h
 	}
@@ -71,7 +68,7 @@ func newMetrics(registerer prometheus.Registerer, table string) (*metrics, error
 		owning:         gauge("owner", "1 while this process owns the outbox."),
 		pendingRows:    gauge("pending_rows", "Rows that are not delivered yet and not dead, every 5 seconds. Of those not read yet, 10,000 are counted and more are estimated."),
 		oldestSeconds:  gauge("oldest_pending_age_seconds", "Age, since created_at, of the oldest row that is not delivered yet and not dead, every 5 seconds."),
-		topics:         map[string]string{},
+		topics:         labels.New(),
 	}
 	if registerer == nil {
 		return m, nil
@@ -92,18 +89,13 @@ func register(registerer prometheus.Registerer, all []prometheus.Collector) erro
 
 // label returns the topic's label value.
 func (m *metrics) label(topic string) string {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if _, known := m.topics[topic]; !known {
-		if len(m.topics) >= maxTopicLabels {
-			return "other"
-		}
-		m.topics[topic] = topic
+	label, first := m.topics.Label(topic)
+	if first {
 		// At 0 from the start, so that a rate sees the first.
-		m.retriedTotal.WithLabelValues(topic)
-		m.deadTotal.WithLabelValues(topic)
+		m.retriedTotal.WithLabelValues(label)
+		m.deadTotal.WithLabelValues(label)
 	}
-	return topic
+	return label
 }
 
 func (m *metrics) read(rows, late, gaps int, took time.Duration) {

@@ -14,6 +14,7 @@ import (
 	"github.com/tailrace-go/tailrace/bus/delivery"
 	"github.com/tailrace-go/tailrace/bus/outbox"
 	"github.com/tailrace-go/tailrace/forwarder/internal/mailbox"
+	"github.com/tailrace-go/tailrace/forwarder/internal/sends"
 )
 
 var errLease = errors.New("forwarder: the claim on the outbox is no longer certain: the process or the database stood still for longer than the lease")
@@ -53,7 +54,7 @@ type session struct {
 	last      int64
 	sampler   *sampler // nil without metrics
 	sampleAt  time.Time
-	sends     sends
+	sends     sends.Sends
 }
 
 // report is a verdict as the sender gave it.

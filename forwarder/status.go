@@ -29,6 +29,8 @@ type Status struct {
 	Since time.Time
 	// Database and Broker are the last error of each while it lasts, else nil.
 	Database, Broker error
+	// Blocked is what else keeps it from its work, nil for nothing: package watermillsql has such things.
+	Blocked error
 	// Paused are the topics that can't be written to, with the reason.
 	Paused map[string]error
 	// Flying is how many rows are read and not settled, Waiting how many wait behind a refused event or
@@ -48,6 +50,9 @@ func (s Status) Ready() error {
 	}
 	if s.State == Owner && s.Broker != nil {
 		faults = append(faults, fmt.Errorf("the broker is away: %w", s.Broker))
+	}
+	if s.Blocked != nil {
+		faults = append(faults, s.Blocked)
 	}
 	return errors.Join(faults...)
 }

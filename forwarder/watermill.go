@@ -18,6 +18,7 @@ import (
 
 	"github.com/tailrace-go/tailrace/bus/delivery"
 	"github.com/tailrace-go/tailrace/bus/outbox"
+	"github.com/tailrace-go/tailrace/forwarder/internal/sends"
 	"github.com/tailrace-go/tailrace/topics"
 )
 
@@ -135,7 +136,7 @@ func (e *WatermillEngine) observe() (err error) {
 		}
 	}
 	e.config.Publisher = observed{
-		Publisher: e.config.Publisher, metrics: e.metrics, sends: newSends(e.config.Tracer),
+		Publisher: e.config.Publisher, metrics: e.metrics, sends: sends.New(e.config.Tracer),
 		fault: e.config.Fault, deadLetters: e.config.DeadLetterTopic,
 	}
 	e.subscriber.DeadLetters = e.config.Publisher

@@ -8,6 +8,7 @@ import (
 
 	"github.com/tailrace-go/tailrace/bus/deadletter"
 	"github.com/tailrace-go/tailrace/bus/delivery"
+	"github.com/tailrace-go/tailrace/forwarder/internal/sends"
 )
 
 // observed is a publisher whose work is counted and traced.
@@ -15,7 +16,7 @@ type observed struct {
 	message.Publisher
 
 	metrics     *metrics
-	sends       sends
+	sends       sends.Sends
 	fault       func(error) delivery.Fault
 	deadLetters string
 }
@@ -28,13 +29,13 @@ func (o observed) Publish(topic string, messages ...*message.Message) error {
 	if err != nil {
 		verdict.Fault = o.fault(err)
 	}
-	if o.sends.spans != nil {
+	if o.sends.Traced() {
 		records := make([]*delivery.Record, len(messages))
 		for i, msg := range messages {
 			record := delivery.FromMessage(topic, msg)
 			records[i] = &record
 		}
-		o.sends.end(report{records, verdict})
+		o.sends.End(records, verdict)
 	}
 	switch {
 	case verdict.Fault == delivery.Refused:

@@ -38,7 +38,7 @@ import (
 )
 
 const (
-	// HeaderSource says who gave up: SourceConsumer or SourceOutbox.
+	// HeaderSource says who gave up: SourceConsumer, SourceOutbox or SourceWatermill.
 	HeaderSource = "dead_letter_source"
 	// HeaderReason is the last error, at most MaxReason bytes.
 	HeaderReason = "dead_letter_reason"
@@ -59,8 +59,10 @@ const (
 	HeaderFirstFailure = "dead_letter_first_failure"
 	// HeaderLastFailure is when the last of these attempts failed, in TimeFormat.
 	HeaderLastFailure = "dead_letter_last_failure"
-	// HeaderRow is the id of the outbox row, decimal.
+	// HeaderRow is the id of the outbox row, decimal; in Watermill's table, its offset.
 	HeaderRow = "dead_letter_row"
+	// HeaderTable is Watermill's table that the row is in, as it stands in SQL.
+	HeaderTable = "dead_letter_table"
 	// HeaderOmitted is the payload's size in bytes, decimal, when the dead letter was too large for its
 	// topic and went without it. The outbox row still has the payload.
 	HeaderOmitted = "dead_letter_payload_omitted"
@@ -76,6 +78,8 @@ const (
 	SourceConsumer = "consumer"
 	// SourceOutbox: the forwarder could not deliver the event.
 	SourceOutbox = "outbox"
+	// SourceWatermill: the forwarder could not unwrap or deliver a message of watermill-sql's table.
+	SourceWatermill = "watermill"
 )
 
 // TimeFormat is how times stand in the headers: RFC 3339 in UTC with nanoseconds (see [Time]).
@@ -89,7 +93,7 @@ const MaxReason = 1024
 func Headers() []string {
 	return []string{
 		HeaderSource, HeaderReason, HeaderTopic, HeaderPartition, HeaderOffset, HeaderKey, HeaderHandler,
-		HeaderAttempts, HeaderFirstFailure, HeaderLastFailure, HeaderRow, HeaderOmitted,
+		HeaderAttempts, HeaderFirstFailure, HeaderLastFailure, HeaderRow, HeaderTable, HeaderOmitted,
 		HeaderRequeuedFor,
 	}
 }

@@ -29,7 +29,7 @@ type Letter struct {
 
 	// EventID is the message's UUID, which is the event's id.
 	EventID string
-	// Source is SourceConsumer or SourceOutbox.
+	// Source is SourceConsumer, SourceOutbox or SourceWatermill.
 	Source string
 	// Reason is the last error.
 	Reason string

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -68,8 +69,8 @@ func (s *letterSettings) define(cmd *cobra.Command) {
 func (s *letterSettings) resolve(cmd *cobra.Command, more ...error) (connect.Config, error) {
 	environ := environment()
 	faults := append([]error{s.settings.resolve(cmd.Flags(), environ)}, more...)
-	if source := s.filter.Source; source != "" && source != deadletter.SourceConsumer && source != deadletter.SourceOutbox {
-		faults = append(faults, errors.New("--source is "+source+": it must be consumer or outbox"))
+	if source := s.filter.Source; source != "" && !slices.Contains([]string{deadletter.SourceConsumer, deadletter.SourceOutbox, deadletter.SourceWatermill}, source) {
+		faults = append(faults, errors.New("--source is "+source+": it must be consumer, outbox or watermill"))
 	}
 	shared, err := s.connect(cmd.Flags(), environ, false)
 	return shared, badConfiguration(append(faults, err)...)

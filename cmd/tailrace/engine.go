@@ -34,6 +34,9 @@ type runner interface {
 
 // build makes the engine that was asked for. It starts nothing.
 func (s *forwardSettings) build(shared connect.Config, db *sql.DB, logger *slog.Logger, registry prometheus.Registerer, tracer trace.TracerProvider) (*engine, error) {
+	if s.watermill.topic != "" {
+		return s.buildWatermill(shared, db, logger, registry, tracer)
+	}
 	deadLetters, err := shared.Topics().DeadLetter()
 	if err != nil {
 		return nil, err

@@ -23,6 +23,7 @@ type forwardSettings struct {
 	settings
 
 	log                     logSettings
+	watermill               watermillSettings
 	engine                  engineName
 	batch, window           int
 	retention, lease, drain time.Duration
@@ -45,6 +46,8 @@ It ends with an error at once when the outbox table is missing or not up to date
 
 SIGTERM or SIGINT stops it cleanly: it finishes what is on its way and makes no duplicate. A second
 signal ends it at once.
+
+` + watermillHelp + `
 
 ` + tracingHelp,
 	}
@@ -84,6 +87,7 @@ func (s *forwardSettings) define(cmd *cobra.Command) {
 		"pipeline, or watermill: Watermill's own forwarder component over the same table, by the same rules, one event after the other", oneOf(pipelineEngine, watermillEngine))
 	define(own, cmd, &s.address, setting{flag: "http-addr", variable: "TAILRACE_HTTP_ADDR", kind: "host:port", text: "127.0.0.1:8090"},
 		"where /healthz, /readyz and /metrics are served; off for nowhere", parseListenAddress)
+	s.watermill.define(own, cmd)
 	s.log.define(own, cmd)
 }
 
@@ -95,6 +99,9 @@ func (s *forwardSettings) run(cmd *cobra.Command) (err error) {
 	shared, err := s.connect(cmd.Flags(), environ, true)
 	traced, tracingErr := tracingWanted(environ)
 	if err := badConfiguration(err, s.resolve(cmd.Flags(), environ), tracingErr); err != nil {
+		return err
+	}
+	if err := badConfiguration(s.watermill.check(cmd.Flags())); err != nil {
 		return err
 	}
 	logger := s.log.logger(cmd.ErrOrStderr())
@@ -126,7 +133,11 @@ func (s *forwardSettings) run(cmd *cobra.Command) (err error) {
 	}
 	defer monitor.close()
 	monitor.serve(readiness(cmd.Context(), engine), registry, logger)
-	logger.Info("forwarding", "table", shared.OutboxTable, "database", shared.DatabaseURL, "kafka", cluster(shared), "engine", s.engine, "tracing", traced, "version", version())
+	table := shared.OutboxTable
+	if s.watermill.topic != "" {
+		table = "Watermill's of " + s.watermill.topic
+	}
+	logger.Info("forwarding", "table", table, "database", shared.DatabaseURL, "kafka", cluster(shared), "engine", s.engine, "tracing", traced, "version", version())
 	if err := runEngine(cmd.Context(), engine); err != nil {
 		return explain(err, shared)
 	}

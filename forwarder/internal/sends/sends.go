@@ -1,4 +1,5 @@
-package forwarder
+// Package sends makes the spans of what a forwarder sends.
+package sends
 
 import (
 	"context"
@@ -18,23 +19,27 @@ const scope = "github.com/tailrace-go/tailrace/forwarder"
 // otherwise.
 const maxLinks = 128
 
-// sends makes the spans of batches, once their fate is known. Without spans it does nothing.
-type sends struct{ spans *telemetry.Spans }
+// Sends makes the spans of batches, once their fate is known. Its zero value makes none.
+type Sends struct{ spans *telemetry.Spans }
 
-func newSends(provider trace.TracerProvider) sends {
+// New returns what makes spans with the provider's tracer; nil is none.
+func New(provider trace.TracerProvider) Sends {
 	if provider == nil {
-		return sends{}
+		return Sends{}
 	}
-	return sends{telemetry.NewSpans(provider, scope)}
+	return Sends{telemetry.NewSpans(provider, scope)}
 }
 
-// end makes the span of a batch: from when it left, if the sender says, to now.
-func (t sends) end(r report) {
-	if t.spans == nil || len(r.records) == 0 || r.verdict.Fault == delivery.Withheld {
+// Traced reports whether spans are made at all.
+func (s Sends) Traced() bool { return s.spans != nil }
+
+// End makes the span of a batch: from when it left, if the sender says, to now.
+func (s Sends) End(records []*delivery.Record, verdict delivery.Verdict) {
+	if s.spans == nil || len(records) == 0 || verdict.Fault == delivery.Withheld {
 		return
 	}
 	var links []trace.Link
-	for _, record := range r.records {
+	for _, record := range records {
 		if created := creation(record); created.IsSampled() {
 			if links = append(links, telemetry.Link(created, eventID(record), string(record.Key))); len(links) == maxLinks {
 				break
@@ -42,30 +47,30 @@ func (t sends) end(r report) {
 		}
 	}
 	ctx := context.Background()
-	one := len(r.records) == 1
+	one := len(records) == 1
 	if one && len(links) == 1 {
 		ctx = trace.ContextWithRemoteSpanContext(ctx, links[0].SpanContext)
 	}
-	_, span := t.spans.StartAt(ctx, r.verdict.Sent, telemetry.SendCreated, r.records[0].Topic, links...)
+	_, span := s.spans.StartAt(ctx, verdict.Sent, telemetry.SendCreated, records[0].Topic, links...)
 	if !span.IsRecording() {
 		span.End()
 		return
 	}
-	telemetry.DescribeBatch(span, len(r.records))
-	if r.verdict.Partition >= 0 {
-		span.SetAttributes(semconv.MessagingDestinationPartitionID(strconv.Itoa(int(r.verdict.Partition))))
+	telemetry.DescribeBatch(span, len(records))
+	if verdict.Partition >= 0 {
+		span.SetAttributes(semconv.MessagingDestinationPartitionID(strconv.Itoa(int(verdict.Partition))))
 	}
 	if one {
-		telemetry.Describe(span, eventID(r.records[0]), string(r.records[0].Key), header(r.records[0], "correlation_id"))
-		if r.verdict.Offset >= 0 {
-			span.SetAttributes(semconv.MessagingKafkaOffset(int(r.verdict.Offset)))
+		telemetry.Describe(span, eventID(records[0]), string(records[0].Key), header(records[0], "correlation_id"))
+		if verdict.Offset >= 0 {
+			span.SetAttributes(semconv.MessagingKafkaOffset(int(verdict.Offset)))
 		}
 	}
 	class := ""
-	if r.verdict.Fault != delivery.Delivered {
-		class = r.verdict.Fault.String()
+	if verdict.Fault != delivery.Delivered {
+		class = verdict.Fault.String()
 	}
-	telemetry.End(span, r.verdict.Err, class)
+	telemetry.End(span, verdict.Err, class)
 }
 
 // creation is the span that published the record's event; not valid when the row does not say.

@@ -1,0 +1,151 @@
+package main_test
+
+import (
+	"fmt"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/IBM/sarama"
+	"github.com/ThreeDotsLabs/watermill"
+	wkafka "github.com/ThreeDotsLabs/watermill-kafka/v3/pkg/kafka"
+	wsql "github.com/ThreeDotsLabs/watermill-sql/v3/pkg/sql"
+	wforwarder "github.com/ThreeDotsLabs/watermill/components/forwarder"
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/stretchr/testify/require"
+)
+
+const (
+	watermillTopic = "Events-to-forward"
+	watermillGroup = "the forwarders"
+	keyMetadata    = "user"
+)
+
+// publishWatermill writes n messages over some keys as Watermill's own publisher does, each key's by one
+// of four writers.
+func (b *bundle) publishWatermill(n, keys int) (ids map[string]bool) {
+	b.t.Helper()
+	const writers = 4
+	inner, err := wsql.NewPublisher(b.db, wsql.PublisherConfig{SchemaAdapter: wsql.DefaultPostgreSQLSchema{}, AutoInitializeSchema: true}, watermill.NopLogger{})
+	require.NoError(b.t, err)
+	publisher := wforwarder.NewPublisher(inner, wforwarder.PublisherConfig{ForwarderTopic: watermillTopic})
+	ids = map[string]bool{}
+	messages := make([][]*message.Message, writers)
+	next := make([]int, keys)
+	for i := range n {
+		key := i % keys
+		msg := message.NewMessage(fmt.Sprintf("k%d-%d", key, next[key]), fmt.Appendf(nil, "%d", next[key]))
+		msg.Metadata.Set(keyMetadata, fmt.Sprintf("k%d", key))
+		next[key]++
+		ids[msg.UUID] = true
+		messages[key%writers] = append(messages[key%writers], msg)
+	}
+	// The first makes the table.
+	require.NoError(b.t, publisher.Publish(topic, messages[0][0]))
+	messages[0] = messages[0][1:]
+	var writing sync.WaitGroup
+	failed := make(chan error, writers)
+	for _, own := range messages {
+		writing.Go(func() {
+			for i := 0; i < len(own); i += 5 {
+				if err := publisher.Publish(topic, own[i:min(i+5, len(own))]...); err != nil {
+					failed <- err
+					return
+				}
+			}
+		})
+	}
+	writing.Wait()
+	require.Empty(b.t, failed)
+	return ids
+}
+
+// behind is how many rows Watermill's position has not passed.
+func (b *bundle) behind() (n int) {
+	b.t.Helper()
+	require.NoError(b.t, b.db.QueryRowContext(b.t.Context(), `SELECT count(*) FROM "watermill_Events-to-forward" m, "watermill_offsets_Events-to-forward" o
+		WHERE o.consumer_group = $1 AND (m.transaction_id, m."offset") > (o.last_processed_transaction_id, o.offset_acked)`, watermillGroup).Scan(&n))
+	return n
+}
+
+// TestForwardsWatermillsTables: the process takes the place of Watermill's forwarder, is killed in the
+// middle, goes on, is stopped, and Watermill's forwarder goes on from there.
+func TestForwardsWatermillsTables(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	sent := b.publishWatermill(2000, 50)
+	b.broker.ProduceLatency(20 * time.Millisecond)
+	flags := []string{
+		"--watermill-topic", watermillTopic, "--consumer-group", watermillGroup, "--watermill-key-metadata", keyMetadata,
+		"--window", "200", "--batch-size", "100",
+	}
+	p := b.forward(flags...)
+	b.waitArrived(1)
+	require.Eventually(t, func() bool { return b.behind() < 1800 }, patience, tick)
+	p.signal(syscall.SIGKILL)
+	require.Equal(t, -1, p.wait())
+	left := b.behind()
+	require.Positive(t, left, "it was killed after its work")
+
+	p = b.forward(flags...)
+	p.waitReady(200, "owner")
+	require.Eventually(t, func() bool { return b.behind() == 0 }, patience, tick)
+	_, metrics := p.get("/metrics")
+	require.Contains(t, metrics, `tailrace_forwarder_events_total{outbox="\"watermill_Events-to-forward\"",topic="marty.orders"}`)
+	p.stop()
+	got := reckon(t, sent, b.broker.Records(t, topic))
+	t.Logf("killed with %d of 2000 left: %v", left, got)
+	require.Equal(t, tally{sent: 2000, delivered: 2000, duplicated: got.duplicated}, got)
+	require.LessOrEqual(t, got.duplicated, 200, "no more than the window")
+
+	require.Equal(t, 1, b.watermillForwards(t), "Watermill's forwarder has nothing left to do but what comes now")
+	require.Equal(t, 2001+got.duplicated, b.arrived())
+}
+
+// watermillForwards publishes one more message, runs Watermill's own forwarder until nothing is behind its
+// position, and returns how many it published.
+func (b *bundle) watermillForwards(t *testing.T) int {
+	t.Helper()
+	logger := watermill.NopLogger{}
+	subscriber, err := wsql.NewSubscriber(b.db, wsql.SubscriberConfig{
+		ConsumerGroup: watermillGroup, SchemaAdapter: wsql.DefaultPostgreSQLSchema{}, OffsetsAdapter: wsql.DefaultPostgreSQLOffsetsAdapter{},
+		PollInterval: 10 * time.Millisecond,
+	}, logger)
+	require.NoError(t, err)
+	config := wkafka.DefaultSaramaSyncPublisherConfig()
+	config.Producer.RequiredAcks = sarama.WaitForAll
+	out, err := wkafka.NewPublisher(wkafka.PublisherConfig{Brokers: b.broker.Brokers(), OverwriteSaramaConfig: config}, logger)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, out.Close()) }()
+	before := b.arrived()
+	f, err := wforwarder.NewForwarder(subscriber, out, logger, wforwarder.Config{ForwarderTopic: watermillTopic})
+	require.NoError(t, err)
+	b.publishWatermill(1, 1)
+	ended := make(chan error, 1)
+	go func() { ended <- f.Run(t.Context()) }()
+	require.Eventually(t, func() bool { return b.behind() == 0 }, patience, tick)
+	<-f.Running()
+	require.NoError(t, f.Close())
+	require.NoError(t, <-ended)
+	return b.arrived() - before
+}
+
+// TestWatermillFlags: flags that do not go together, and tables that are not there, are told at once.
+func TestWatermillFlags(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	env := []string{"DATABASE_URL=" + b.dsn, "TAILRACE_HTTP_ADDR=off"}
+	code, output := run(t, env, "forward", "--consumer-group", "g", "--watermill-attempts", "5")
+	require.Equal(t, 2, code)
+	require.Contains(t, output, "--consumer-group, --watermill-attempts: only with --watermill-topic")
+	code, output = run(t, env, "forward", "--watermill-topic", "x", "--engine", "watermill", "--retention", "1d")
+	require.Equal(t, 2, code)
+	require.Contains(t, output, "--engine, --retention: not with --watermill-topic")
+	code, output = run(t, env, "forward", "--watermill-topic", `x"; DROP TABLE event_outbox; --`)
+	require.Equal(t, 2, code)
+	require.Contains(t, output, "watermill-sql takes letters")
+	code, output = run(t, env, "forward", "--watermill-topic", "nobodys")
+	require.Equal(t, 1, code)
+	require.Contains(t, output, `"watermill_nobodys"`)
+}

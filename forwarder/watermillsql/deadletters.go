@@ -1,0 +1,80 @@
+package watermillsql
+
+import (
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/tailrace-go/tailrace/bus/deadletter"
+	"github.com/tailrace-go/tailrace/bus/delivery"
+)
+
+// bury sends the copy of a message that has no attempts left to the dead letters. Its key waits until the
+// copy is acknowledged, and so does the position.
+func (s *session) bury(e *entry) {
+	headers := slices.DeleteFunc(slices.Clone(e.record.Headers), func(h delivery.Header) bool {
+		return slices.Contains(deadletter.Headers(), h.Key)
+	})
+	add := func(name, value string) {
+		headers = append(headers, delivery.Header{Key: name, Value: []byte(value)})
+	}
+	add(deadletter.HeaderSource, deadletter.SourceWatermill)
+	add(deadletter.HeaderReason, deadletter.Reason(e.err))
+	if e.record.Topic != "" {
+		add(deadletter.HeaderTopic, e.record.Topic)
+	}
+	if e.record.Key != nil {
+		add(deadletter.HeaderKey, string(e.record.Key))
+	}
+	add(deadletter.HeaderAttempts, strconv.Itoa(max(1, e.attempts)))
+	add(deadletter.HeaderLastFailure, deadletter.Time(time.Now()))
+	add(deadletter.HeaderTable, s.tables.messages)
+	add(deadletter.HeaderRow, strconv.FormatInt(e.at.offset, 10))
+	s.sendLetter(e, &delivery.Record{
+		Topic: s.config.DeadLetterTopic, Key: e.record.Key, Value: e.record.Value, Headers: headers, Ref: e.record.Ref,
+	})
+}
+
+func (s *session) sendLetter(e *entry, letter *delivery.Record) {
+	e.letter = letter
+	e.key.flying++
+	s.flying++
+	s.out = append(s.out, letter)
+}
+
+// buried lets the key, and the position, move on, now that the dead-letter topic has the copy.
+func (s *session) buried(e *entry) {
+	k := e.key
+	s.log.Error("a message is dead: its copy is in the dead-letter topic, its row stays",
+		"topic", k.topic.name, "message_uuid", e.uuid(), "table", s.tables.messages, "offset", e.at.offset, "attempts", max(1, e.attempts), "error", e.err)
+	s.metrics.dead(k.topic.name)
+	s.graves = nil
+	s.window.done(e)
+	s.release(k)
+}
+
+// unburied keeps the key waiting when the copy could not be delivered. A copy that is itself too large
+// goes once more without its payload, which the row still has.
+func (s *session) unburied(e *entry, verdict delivery.Verdict) {
+	letter := e.letter
+	if verdict.Fault == delivery.Refused && letter.Value != nil {
+		omitted := delivery.Header{Key: deadletter.HeaderOmitted, Value: []byte(strconv.Itoa(len(letter.Value)))}
+		s.sendLetter(e, &delivery.Record{Topic: letter.Topic, Key: letter.Key, Headers: append(letter.Headers, omitted), Ref: letter.Ref})
+		return
+	}
+	e.letter = nil
+	k := s.hold(e)
+	wait := max(s.backoff(max(1, e.attempts)), probeMin)
+	s.log.Error("the copy of a dead message could not be delivered; nothing behind it is read until it can: create the dead-letter topic, or let this client write to it",
+		"dead_letter_topic", s.config.DeadLetterTopic, "message_uuid", e.uuid(), "offset", e.at.offset, "retry_in", wait, "error", verdict.Err)
+	s.graves = verdict.Err
+	s.wake(k, time.Now().Add(wait))
+}
+
+// uuid is the message's, or the row's own when the message can't be told.
+func (e *entry) uuid() string {
+	if len(e.record.Headers) > 0 {
+		return string(e.record.Headers[0].Value)
+	}
+	return ""
+}
