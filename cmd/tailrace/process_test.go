@@ -117,9 +117,11 @@ func (p *process) wait() int {
 	return p.cmd.ProcessState.ExitCode()
 }
 
-// stop ends the process as an operator does and requires that it went well.
+// stop ends the process as an operator does and requires that it went well. One that has said nothing yet may
+// not have asked for signals, either.
 func (p *process) stop() {
 	p.t.Helper()
+	require.Eventually(p.t, func() bool { return p.log.String() != "" }, patience, tick, "the process says nothing")
 	p.signal(syscall.SIGTERM)
 	require.Zero(p.t, p.wait(), "a clean stop exits with 0")
 }
