@@ -7,6 +7,7 @@
 //	tailrace forward      forward the outbox to Kafka until it is stopped
 //	tailrace status       say how an outbox stands
 //	tailrace deadletters  list, show, requeue or discard what could not be handled or delivered
+//	tailrace bench        measure all of this on your PostgreSQL and Kafka, or on embedded ones
 //
 // It exits with 0 after a clean stop, 1 when something failed and 2 when it was told wrong.
 package main
@@ -21,6 +22,8 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	embedded "github.com/tailrace-go/tailrace/internal/embedded/kafka"
 )
 
 const (
@@ -29,7 +32,10 @@ const (
 	exitUsage
 )
 
-func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+func main() {
+	embedded.Serve() // `tailrace bench` starts this program again, as a broker
+	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
+}
 
 func run(args []string, stdout, stderr io.Writer) int {
 	ctx, restore := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
@@ -78,7 +84,7 @@ func rootCommand() *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w (see %s --help)", err, cmd.CommandPath())}
 	})
-	root.AddCommand(demoCommand(), migrateCommand(), forwardCommand(), statusCommand(), deadLettersCommand(), versionCommand())
+	root.AddCommand(demoCommand(), migrateCommand(), forwardCommand(), statusCommand(), deadLettersCommand(), benchCommand(), versionCommand())
 	for _, command := range root.Commands() {
 		finish(command)
 	}

@@ -163,7 +163,7 @@ func TestHelpExplainsEachFlag(t *testing.T) {
 		require.Contains(t, output, want)
 	}
 	_, output = run(t, nil, "--help")
-	for _, want := range []string{"demo", "forward", "migrate", "status", "version"} {
+	for _, want := range []string{"bench", "demo", "forward", "migrate", "status", "version"} {
 		require.Contains(t, output, want)
 	}
 }

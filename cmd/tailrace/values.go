@@ -66,6 +66,17 @@ func oneOf[T ~string](words ...T) func(string) (T, error) {
 	}
 }
 
+// parseNames takes a comma-separated list.
+func parseNames(text string) ([]string, error) {
+	var names []string
+	for name := range strings.SplitSeq(text, ",") {
+		if name = strings.TrimSpace(name); name != "" {
+			names = append(names, name)
+		}
+	}
+	return names, nil
+}
+
 func parseLevel(text string) (slog.Level, error) {
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(text)); err != nil {
