@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/tailrace-go/tailrace/bus/kafka"
 	"github.com/tailrace-go/tailrace/cmd/tailrace/internal/bench"
 )
 
@@ -22,6 +23,9 @@ type benchSettings struct {
 	check           bool
 	events, repeat  int
 	json, plot, cpu string
+
+	batch, window, partitions int
+	compression               kafka.Compression
 }
 
 func benchCommand() *cobra.Command {
@@ -53,6 +57,15 @@ The exit code is 0 also when a target was missed, unless --check is given.`,
 	define(own, cmd, &s.json, setting{flag: "json", kind: "file"}, "write the report as JSON too; - is the standard output, in place of the table", parseText)
 	define(own, cmd, &s.plot, setting{flag: "plot", kind: "file.svg"}, "draw the report as an SVG too", parseText)
 	define(own, cmd, &s.cpu, setting{flag: "cpuprofile", kind: "directory"}, "write a CPU profile of our part of each measure there, for go tool pprof", parseText)
+	define(own, cmd, &s.batch, setting{flag: "batch-size", kind: "rows", text: "0"},
+		"forward --batch-size, to be measured; 0 is its default", parseCount(0, 1<<16))
+	define(own, cmd, &s.window, setting{flag: "window", kind: "rows", text: "0"},
+		"forward --window, to be measured; 0 is its default", parseCount(0, 10_000_000))
+	define(own, cmd, &s.compression, setting{flag: "compression", kind: "codec", text: "none"},
+		"forward --compression, to be measured: none, gzip, snappy, lz4 or zstd",
+		oneOf(kafka.NoCompression, kafka.Gzip, kafka.Snappy, kafka.LZ4, kafka.Zstd))
+	define(own, cmd, &s.partitions, setting{flag: "topic-partitions", kind: "count", text: "6"},
+		"partitions of the topics, of all that is compared", parseCount(1, 10_000))
 	define(own, cmd, &s.check, setting{flag: "check", kind: "bool", text: "false"}, "exit with 1 when a target was missed", parseBool)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return s.run(cmd) }
 	return cmd
@@ -71,10 +84,14 @@ func (s *benchSettings) run(cmd *cobra.Command) error {
 	config := bench.Config{
 		DatabaseURL: string(shared.DatabaseURL), Only: s.only, Events: s.events, Repeat: s.repeat, Quick: s.quick,
 		ProfileDir: s.cpu, Version: version(), Progress: cmd.ErrOrStderr(),
+		Tuning: bench.Tuning{BatchSize: s.batch, Window: s.window, Partitions: int32(s.partitions)}, //nolint:gosec // parseCount bounds it
+	}
+	if s.compression != kafka.NoCompression {
+		config.Tuning.Compression = s.compression
 	}
 	if cmd.Flags().Changed("kafka-brokers") || environ["KAFKA_BROKERS"] != "" {
-		kafka := cluster(shared)
-		config.Kafka = &kafka
+		brokers := cluster(shared)
+		config.Kafka = &brokers
 	}
 	report, err := bench.Run(cmd.Context(), config)
 	if cmd.Context().Err() != nil {

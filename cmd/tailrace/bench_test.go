@@ -29,6 +29,7 @@ type report struct {
 		Version  string
 		Embedded bool
 	}
+	Settings map[string]any
 	Measures []struct {
 		Name, Skipped string
 		Met           bool
@@ -96,7 +97,7 @@ func TestBench(t *testing.T) {
 		"embedded broker": {rounds: 1, measures: strings.Count(list, "\n")},
 		"user's cluster": {
 			env:    []string{"KAFKA_BROKERS=" + strings.Join(b.broker.Brokers(), ",")},
-			args:   []string{"--repeat", "2", "--only", "loop,backlog-2ms"},
+			args:   []string{"--repeat", "2", "--only", "loop,backlog-2ms", "--batch-size", "50", "--window", "100", "--compression", "lz4", "--topic-partitions", "3"},
 			rounds: 2, measures: 2, skips: true,
 		},
 	} {
@@ -116,6 +117,9 @@ func TestBench(t *testing.T) {
 		require.False(t, r.Postgres.Embedded)
 		require.Equal(t, test.env == nil, r.Kafka.Embedded, name)
 		require.Len(t, r.Measures, test.measures)
+		if test.skips {
+			require.Subset(t, r.Settings, map[string]any{"batch_size": 50.0, "window": 100.0, "compression": "lz4", "partitions": 3.0})
+		}
 		for _, m := range r.Measures {
 			require.Contains(t, list, m.Name)
 			require.Contains(t, output, m.Name)

@@ -7,6 +7,7 @@
 package bench
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -37,10 +38,22 @@ type Config struct {
 	Quick bool
 	// ProfileDir gets a CPU profile of our part of each measure. Default: none.
 	ProfileDir string
+	// Tuning is what ours is told besides its defaults, and how topics are made.
+	Tuning Tuning
 	// Version is that of this program, for the report.
 	Version string
 	// Progress gets a line for each round. Default: nobody.
 	Progress io.Writer
+}
+
+// Tuning is what an operator may turn. Zero values stand for the defaults of the forwarder and the sender.
+type Tuning struct {
+	// BatchSize and Window are those of forwarder.Config, in rows.
+	BatchSize, Window int
+	// Compression is that of kafka.SenderConfig.
+	Compression kafka.Compression
+	// Partitions of the topics. Default 6.
+	Partitions int32
 }
 
 // standardEvents is the backlog that sizes are written down for.
@@ -59,6 +72,7 @@ func (c Config) complete() (Config, []measure, error) {
 			c.Repeat = 1
 		}
 	}
+	c.Tuning.Partitions = cmp.Or(c.Tuning.Partitions, 6)
 	if c.Progress == nil {
 		c.Progress = io.Discard
 	}

@@ -59,8 +59,8 @@ func example() Report {
 	late := measure{name: "late", question: "how late", unit: "ms", target: target{value: 1, atMost: true}}
 	return Report{Measures: []Result{
 		vast.result([]outcome{
-			{score: 300, figures: []figure{{tailraceName, eventsPerSec, 90_000}, {"theirs", eventsPerSec, 300}, {"CPU", microseconds, 7}}},
-			{score: 310, figures: []figure{{tailraceName, eventsPerSec, 93_000}, {"theirs", eventsPerSec, 300}, {"CPU", microseconds, 9}}},
+			{score: 300, figures: []figure{{tailraceName, eventsPerSec, 90_000}, {"theirs", eventsPerSec, 300}, {"CPU", "µs/event", 7}}},
+			{score: 310, figures: []figure{{tailraceName, eventsPerSec, 93_000}, {"theirs", eventsPerSec, 300}, {"CPU", "µs/event", 9}}},
 		}),
 		late.result([]outcome{{score: 3, figures: []figure{{"p50", "ms", 2}, {"p99", "ms", 3}}}}),
 		measure{name: "far", question: "how far", baseline: "theirs", unit: ratio, target: atLeast(2)}.skipped("it is too far"),
@@ -115,7 +115,7 @@ func TestSVG(t *testing.T) {
 			}
 		}
 	}
-	require.Equal(t, []string{"480", "77", "320", "480"}, widths)
+	require.Equal(t, []string{"479", "77", "320", "480"}, widths)
 }
 
 // setup is a bench on a database and a broker of the test's own, and a room.
@@ -123,7 +123,9 @@ func setup(t *testing.T) (*bench, *room) {
 	t.Helper()
 	_, dsn := bustest.Postgres(t)
 	cluster := kafka.Config{Brokers: bustest.Kafka(t).Brokers()}
-	b := &bench{Config: Config{DatabaseURL: dsn, Kafka: &cluster}}
+	config, _, err := Config{DatabaseURL: dsn, Kafka: &cluster}.complete()
+	require.NoError(t, err)
+	b := &bench{Config: config}
 	b.servers = newServers(b.Config)
 	require.NoError(t, b.servers.start(t.Context()))
 	t.Cleanup(func() { require.NoError(t, b.servers.stop()) })

@@ -38,7 +38,7 @@ type loop struct {
 	client   sarama.Client
 	leaders  []*sarama.Broker
 	identity *sarama.InitProducerIDResponse
-	sequence [partitions]int32
+	sequence []int32 // of each partition
 
 	read  chan *loopChunk
 	acked chan []int64
@@ -47,8 +47,8 @@ type loop struct {
 
 // loopChunk is the rows of a read, by partition.
 type loopChunk struct {
-	ids     [partitions][]int64
-	records [partitions][]*sarama.Record
+	ids     [][]int64
+	records [][]*sarama.Record
 }
 
 // loop has the bare loop forward n rows that fill writes, from the first connection to the last row's
@@ -57,7 +57,7 @@ func (r *room) loop(ctx context.Context, n int, settle string) (cost, error) {
 	if err := r.fill(ctx, n); err != nil {
 		return cost{}, err
 	}
-	l := &loop{room: r, settle: settle, want: n, read: make(chan *loopChunk, 4), acked: make(chan []int64, 64)}
+	l := &loop{room: r, settle: settle, want: n, sequence: make([]int32, r.partitions()), read: make(chan *loopChunk, 4), acked: make(chan []int64, 64)}
 	used, err := timed(func() error { return l.run(ctx) })
 	if err != nil {
 		return cost{}, fmt.Errorf("bare loop: %w", err)
@@ -87,7 +87,7 @@ func (l *loop) connect() error {
 	if l.client, err = sarama.NewClient(l.room.cluster.Brokers, config); err != nil {
 		return err
 	}
-	for partition := range int32(partitions) {
+	for partition := range l.room.partitions() {
 		leader, err := l.client.Leader(l.room.topic, partition)
 		if err != nil {
 			return errors.Join(err, l.client.Close())
@@ -112,7 +112,7 @@ func (l *loop) readAll(ctx context.Context) error {
 	}
 	defer func() { _ = statement.Close() }()
 	for last, left := int64(0), l.want; left > 0; {
-		chunk := new(loopChunk)
+		chunk := &loopChunk{ids: make([][]int64, len(l.sequence)), records: make([][]*sarama.Record, len(l.sequence))}
 		n, err := l.readChunk(ctx, statement, &last, chunk)
 		if err != nil {
 			return err
@@ -144,7 +144,7 @@ func (l *loop) readChunk(ctx context.Context, statement *sql.Stmt, last *int64, 
 		if record.Headers, err = appendHeaders(record.Headers, headers); err != nil {
 			return n, err
 		}
-		partition := kafka.PartitionFor(record.Key, partitions)
+		partition := kafka.PartitionFor(record.Key, l.room.partitions())
 		record.OffsetDelta = int64(len(chunk.records[partition]))
 		chunk.records[partition] = append(chunk.records[partition], record)
 		chunk.ids[partition] = append(chunk.ids[partition], *last)

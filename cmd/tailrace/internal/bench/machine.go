@@ -20,7 +20,8 @@ func (b *bench) describe(ctx context.Context, r *Report) (err error) {
 	r.Version = b.Version
 	r.Machine = thisMachine()
 	r.Settings = Settings{
-		Events: b.Events, Bytes: eventBytes, Keys: eventKeys, Partitions: partitions, Acks: "all", Repeat: b.Repeat, Quick: b.Quick,
+		Events: b.Events, Bytes: eventBytes, Keys: eventKeys, Partitions: b.Tuning.Partitions, Acks: "all", Repeat: b.Repeat, Quick: b.Quick,
+		BatchSize: b.Tuning.BatchSize, Window: b.Tuning.Window, Compression: string(b.Tuning.Compression),
 	}
 	if r.Postgres, err = b.servers.describePostgres(ctx); err != nil {
 		return err

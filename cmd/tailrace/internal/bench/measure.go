@@ -2,7 +2,9 @@ package bench
 
 import (
 	"context"
+	"errors"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -48,15 +50,15 @@ type figure struct {
 }
 
 const (
-	ratio        = "×"
-	eventsPerSec = "events/s"
-	microseconds = "µs/event"
-	tailraceName = "Tailrace"
+	ratio              = "×"
+	eventsPerSec       = "events/s"
+	transactionsPerSec = "transactions/s"
+	tailraceName       = "Tailrace"
 )
 
 // registry is every measure, in the order in which they are taken.
 func registry() []measure {
-	return slices.Concat(backlogMeasures)
+	return slices.Concat(backlogMeasures, publishMeasures)
 }
 
 // contender does the same as another, n of something a go, in a room of its own each time.
@@ -71,7 +73,16 @@ type contender struct {
 
 // take lets it have a go, on the broker of that latency.
 func (c *contender) take(ctx context.Context, b *bench, latency time.Duration) error {
-	used, err := b.inRoom(ctx, latency, c.do)
+	r, err := b.room(ctx, latency)
+	if err != nil {
+		return err
+	}
+	return errors.Join(c.takeIn(r), r.close())
+}
+
+// takeIn lets it have a go in a room that is there.
+func (c *contender) takeIn(r *room) error {
+	used, err := c.do(r)
 	c.gone += c.n
 	c.used.add(used)
 	return err
@@ -81,14 +92,15 @@ func (c *contender) take(ctx context.Context, b *bench, latency time.Duration) e
 func (c *contender) rate() float64 { return float64(c.gone) / c.used.wall.Seconds() }
 
 // rates is the outcome of the first contender, which is ours, against the second; others are told beside
-// them. It has each one's rate, and what each used of the processors in this process for an event.
-func rates(all ...contender) outcome {
+// them. It has each one's rate, and what each used of the processors in this process for one of what it
+// did.
+func rates(unit string, all ...contender) outcome {
 	o := outcome{score: all[0].rate() / all[1].rate()}
 	for _, c := range all {
-		o.figures = append(o.figures, figure{c.name, eventsPerSec, c.rate()})
+		o.figures = append(o.figures, figure{c.name, unit, c.rate()})
 	}
 	for _, c := range all {
-		o.figures = append(o.figures, figure{c.name + ", CPU of this process", microseconds, c.used.per(c.gone)})
+		o.figures = append(o.figures, figure{c.name + ", CPU of this process", "µs/" + strings.TrimSuffix(unit, "s/s"), c.used.per(c.gone)})
 	}
 	return o
 }

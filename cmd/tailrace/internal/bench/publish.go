@@ -1,4 +1,220 @@
 package bench
 
-// writers is how many transactions are open at once where publishing is measured.
-const writers = 8
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"maps"
+	"strings"
+
+	"github.com/ThreeDotsLabs/watermill"
+	wsql "github.com/ThreeDotsLabs/watermill-sql/v3/pkg/sql"
+	"github.com/ThreeDotsLabs/watermill/message"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/tailrace-go/tailrace/bus"
+	"github.com/tailrace-go/tailrace/bus/outbox"
+	"github.com/tailrace-go/tailrace/envelopes"
+)
+
+const (
+	bareInsert       = "bare INSERT"
+	tenInserts       = "ten bare INSERTs"
+	watermillPublish = "Watermill's sql.Publisher"
+)
+
+// What a round of publishing takes.
+const (
+	writers    = 8  // transactions that are open at once
+	turns      = 20 // of each contender, in short turns so that what drifts falls on all
+	turnsQuick = 2
+	perWriter  = 50 // transactions in a turn, fewer of many events
+)
+
+// publishMeasures write events in transactions.
+var publishMeasures = []measure{
+	{
+		name: "publish", question: "PublishDomain in a transaction that updates a row, 8 writers", baseline: bareInsert,
+		unit: ratio, target: atLeast(0.85), round: publishing(1, true, (*desk).publishOne, bareInsert, (*desk).insert),
+	},
+	{
+		name: "publish-watermill", question: "PublishDomain in a transaction, 8 writers", baseline: watermillPublish,
+		unit: ratio, target: atLeast(1.8), round: publishing(1, false, (*desk).publishOne, watermillPublish, (*desk).watermillPublish),
+	},
+	{
+		name: "publish-ten", question: "ten events in a transaction by one call, 8 writers", baseline: tenInserts,
+		unit: ratio, target: atLeast(1.8), round: publishing(10, false, (*desk).publishTen, tenInserts, (*desk).insertTen),
+	},
+}
+
+// desk is what writers write with.
+type desk struct {
+	*room
+
+	bus   *bus.Bus
+	event envelopes.Domain
+	topic string
+	// message and headers are those of the event as the bus writes it.
+	message *message.Message
+	headers string
+}
+
+// writing is a way to write the event, or ten, as part of a transaction.
+type writing func(d *desk, ctx context.Context, tx *sql.Tx) error
+
+// publishing compares two ways to write events in a transaction, which updates a business row of its
+// writer's first, if asked.
+func publishing(events int, update bool, ours writing, baseline string, theirs writing) func(context.Context, *bench) (outcome, error) {
+	return func(ctx context.Context, b *bench) (_ outcome, err error) {
+		r, err := b.room(ctx, 0)
+		if err != nil {
+			return outcome{}, err
+		}
+		defer func() { err = errors.Join(err, r.close()) }()
+		d, err := r.desk(ctx)
+		if err != nil {
+			return outcome{}, err
+		}
+		each := b.scaled(perWriter/min(events, 3), 2)
+		n := writers * each
+		turn := func(write writing) func() error {
+			return func() error { return d.write(ctx, each, update, write) }
+		}
+		all := []contender{
+			{name: tailraceName, n: n, do: func(*room) (cost, error) { return b.ours(turn(ours)) }},
+			{name: baseline, n: n, do: func(*room) (cost, error) { return timed(turn(theirs)) }},
+		}
+		goes := turns
+		if b.Quick {
+			goes = turnsQuick
+		}
+		for i := range 2 * goes {
+			if err := all[(i+i/2)%2].takeIn(r); err != nil {
+				return outcome{}, err
+			}
+		}
+		return rates(transactionsPerSec, all...), d.complete(ctx, goes*n*events)
+	}
+}
+
+// desk makes the business rows and Watermill's table, and has the bus write the event once.
+func (r *room) desk(ctx context.Context) (*desk, error) {
+	d := &desk{room: r, event: envelopes.Domain{
+		AggregateType: "user", AggregateID: "user-123", EventType: "user_created",
+		EventData: struct {
+			Email string `json:"email"`
+			Plan  string `json:"plan"`
+		}{"ada@example.com", "free"},
+	}}
+	var err error
+	if d.bus, err = bus.New(bus.Config{Service: "user-service", DB: r.db}); err != nil {
+		return nil, err
+	}
+	if d.topic, d.message, err = d.bus.Message(ctx, d.event); err != nil {
+		return nil, err
+	}
+	tables := append(wsql.DefaultPostgreSQLSchema{}.SchemaInitializingQueries(watermillTopic),
+		wsql.Query{Query: `CREATE TABLE business (id int PRIMARY KEY, n bigint NOT NULL) WITH (fillfactor = 50)`},
+		wsql.Query{Query: `INSERT INTO business SELECT generate_series(1, $1::int), 0`, Args: []any{writers}})
+	for _, query := range tables {
+		if _, err := r.db.ExecContext(ctx, query.Query, query.Args...); err != nil {
+			return nil, err
+		}
+	}
+	if _, err := d.bus.PublishDomain(ctx, d.event); err != nil {
+		return nil, err
+	}
+	err = r.db.QueryRowContext(ctx, `DELETE FROM event_outbox RETURNING headers`).Scan(&d.headers)
+	return d, err
+}
+
+// write has every writer commit that many transactions.
+func (d *desk) write(ctx context.Context, each int, update bool, write writing) error {
+	work, ctx := errgroup.WithContext(ctx)
+	for writer := range writers {
+		work.Go(func() error {
+			for range each {
+				if err := d.transact(ctx, writer+1, update, write); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	return work.Wait()
+}
+
+func (d *desk) transact(ctx context.Context, writer int, update bool, write writing) error {
+	tx, err := d.db.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tx.Rollback() }()
+	if update {
+		if _, err := tx.ExecContext(ctx, `UPDATE business SET n = n + 1 WHERE id = $1`, writer); err != nil {
+			return err
+		}
+	}
+	if err := write(d, ctx, tx); err != nil {
+		return err
+	}
+	return tx.Commit()
+}
+
+func (d *desk) publishOne(ctx context.Context, tx *sql.Tx) error {
+	_, err := d.bus.InTx(tx).PublishDomain(ctx, d.event)
+	return err
+}
+
+func (d *desk) publishTen(ctx context.Context, tx *sql.Tx) error {
+	events := make([]envelopes.Event, 10)
+	for i := range events {
+		events[i] = d.event
+	}
+	_, err := d.bus.InTx(tx).PublishAll(ctx, events...)
+	return err
+}
+
+// insert writes the row that the bus would write, encoded beforehand.
+func (d *desk) insert(ctx context.Context, tx *sql.Tx) error {
+	_, err := tx.ExecContext(ctx, `INSERT INTO event_outbox (event_id, topic, payload, key, headers) VALUES ($1, $2, $3, $4, $5)`,
+		envelopes.NewID(), d.topic, []byte(d.message.Payload), []byte(d.event.AggregateID), d.headers)
+	return err
+}
+
+func (d *desk) insertTen(ctx context.Context, tx *sql.Tx) error {
+	for range 10 {
+		if err := d.insert(ctx, tx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+const watermillTopic = "published"
+
+// watermillPublish writes the same message, encoded beforehand, by Watermill's publisher and schema.
+func (d *desk) watermillPublish(_ context.Context, tx *sql.Tx) error {
+	publisher, err := wsql.NewPublisher(tx, wsql.PublisherConfig{SchemaAdapter: wsql.DefaultPostgreSQLSchema{}}, watermill.NopLogger{})
+	if err != nil {
+		return err
+	}
+	msg := message.NewMessage(envelopes.NewID(), d.message.Payload)
+	msg.Metadata = maps.Clone(d.message.Metadata)
+	return publisher.Publish(watermillTopic, msg)
+}
+
+// complete makes sure that a figure is about what was written, all of it: n events by ours, and as many by
+// the other, to the outbox or to Watermill's table.
+func (d *desk) complete(ctx context.Context, n int) error {
+	var written int
+	if err := d.db.QueryRowContext(ctx, `SELECT (SELECT count(*) FROM `+outbox.DefaultTable+`) + (SELECT count(*) FROM `+
+		strings.ReplaceAll(wsql.DefaultPostgreSQLSchema{}.MessagesTable(watermillTopic), `"`, "")+`)`).Scan(&written); err != nil {
+		return err
+	}
+	if written != 2*n {
+		return fmt.Errorf("of %d events %d are in the tables: this is no measurement", 2*n, written)
+	}
+	return nil
+}

@@ -42,10 +42,14 @@ type Settings struct {
 	Events     int    `json:"events"`
 	Bytes      int    `json:"bytes"`
 	Keys       int    `json:"keys"`
-	Partitions int    `json:"partitions"`
+	Partitions int32  `json:"partitions"`
 	Acks       string `json:"acks"`
 	Repeat     int    `json:"repeat"`
 	Quick      bool   `json:"quick"`
+	// What ours was told besides its defaults.
+	BatchSize   int    `json:"batch_size,omitempty"`
+	Window      int    `json:"window,omitempty"`
+	Compression string `json:"compression,omitempty"`
 }
 
 // Result is what became of a measure.

@@ -18,7 +18,6 @@ import (
 const (
 	eventBytes = 315
 	eventKeys  = 1000
-	partitions = 6
 )
 
 // room is what one contender gets for one go: a schema with an empty outbox, and an empty topic.
@@ -57,6 +56,8 @@ func (b *bench) room(ctx context.Context, latency time.Duration) (*room, error) 
 	return r, nil
 }
 
+func (r *room) partitions() int32 { return r.servers.config.Tuning.Partitions }
+
 func (r *room) furnish(ctx context.Context) (err error) {
 	if _, err := r.servers.admin.ExecContext(ctx, `CREATE SCHEMA `+pq.QuoteIdentifier(r.schema)); err != nil {
 		return fmt.Errorf("create a schema (the account needs CREATE on the database): %w", err)
@@ -68,17 +69,7 @@ func (r *room) furnish(ctx context.Context) (err error) {
 	if _, err := outbox.Migrate(ctx, r.db, outbox.MigrateConfig{}); err != nil {
 		return err
 	}
-	return kafka.CreateTopics(ctx, r.cluster, kafka.Topic{Name: r.topic, TopicShape: kafka.TopicShape{Partitions: partitions, ReplicationFactor: -1}})
-}
-
-// inRoom does something in a room of its own and returns what do says that it cost.
-func (b *bench) inRoom(ctx context.Context, latency time.Duration, do func(*room) (cost, error)) (_ cost, err error) {
-	r, err := b.room(ctx, latency)
-	if err != nil {
-		return cost{}, err
-	}
-	defer func() { err = errors.Join(err, r.close()) }()
-	return do(r)
+	return kafka.CreateTopics(ctx, r.cluster, kafka.Topic{Name: r.topic, TopicShape: kafka.TopicShape{Partitions: r.partitions(), ReplicationFactor: -1}})
 }
 
 // close removes the schema and the topic, whoever still works with them. It may be called again.
@@ -180,7 +171,7 @@ func (r *room) arrived() (n int64, err error) {
 		return 0, fmt.Errorf("%w", err)
 	}
 	defer func() { _ = client.Close() }()
-	for partition := range int32(partitions) {
+	for partition := range r.partitions() {
 		end, err := client.GetOffset(r.topic, partition, sarama.OffsetNewest)
 		if err != nil {
 			return 0, fmt.Errorf("ask Kafka how much it has: %w", err)

@@ -84,12 +84,30 @@ func (r Report) setting() []string {
 		fmt.Sprintf("machine     %s, %d cores, %s, %s", r.Machine.CPU, r.Machine.Cores, r.Machine.Memory, r.Machine.OS),
 		"PostgreSQL  " + r.Postgres.String(),
 		"Kafka       " + r.Kafka.String(),
-		fmt.Sprintf("events      %s of %d bytes with %s keys, %d partitions, acks=%s, %d rounds", number(float64(s.Events)), s.Bytes, number(float64(s.Keys)), s.Partitions, s.Acks, s.Repeat),
+		fmt.Sprintf("backlog     %s events of %d bytes with %s keys, %d partitions, acks=%s, %d rounds", number(float64(s.Events)), s.Bytes, number(float64(s.Keys)), s.Partitions, s.Acks, s.Repeat),
+	}
+	if tuned := s.tuned(); tuned != "" {
+		lines = append(lines, "Tailrace    "+tuned)
 	}
 	if s.Quick {
 		lines = append(lines, "--quick: this shows that all works; the figures mean little")
 	}
 	return lines
+}
+
+// tuned is what ours was told besides its defaults.
+func (s Settings) tuned() string {
+	var parts []string
+	if s.BatchSize > 0 {
+		parts = append(parts, "batch-size="+strconv.Itoa(s.BatchSize))
+	}
+	if s.Window > 0 {
+		parts = append(parts, "window="+strconv.Itoa(s.Window))
+	}
+	if s.Compression != "" {
+		parts = append(parts, "compression="+s.Compression)
+	}
+	return strings.Join(parts, ", ")
 }
 
 func (s Server) String() string {

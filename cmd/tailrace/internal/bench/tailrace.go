@@ -13,14 +13,15 @@ import (
 	"github.com/tailrace-go/tailrace/forwarder"
 )
 
-// forwarder is ours, with its defaults unless change says otherwise, over the room's outbox and broker.
+// forwarder is ours, with its defaults unless the tuning or change says otherwise, over the room's outbox and broker.
 // The caller calls close when it has stopped.
 func (r *room) forwarder(change func(*forwarder.Config)) (_ *forwarder.Forwarder, closeSender func() error, err error) {
-	sender, err := kafka.NewSender(kafka.SenderConfig{Config: r.cluster})
+	tuning := r.servers.config.Tuning
+	sender, err := kafka.NewSender(kafka.SenderConfig{Config: r.cluster, Compression: tuning.Compression})
 	if err != nil {
 		return nil, nil, fmt.Errorf("%w", err)
 	}
-	config := forwarder.Config{DB: r.db, Sender: sender, Logger: slog.New(slog.DiscardHandler)}
+	config := forwarder.Config{DB: r.db, Sender: sender, BatchSize: tuning.BatchSize, Window: tuning.Window, Logger: slog.New(slog.DiscardHandler)}
 	if change != nil {
 		change(&config)
 	}
