@@ -13,6 +13,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/tailrace-go/tailrace/bus/delivery"
+	"github.com/tailrace-go/tailrace/bus/outbox"
 	"github.com/tailrace-go/tailrace/topics"
 )
 
@@ -25,6 +26,8 @@ type Config struct {
 	DB *sql.DB
 	// Table is the outbox table, with its schema if it is not on the search path. Default event_outbox.
 	Table string
+	// Name is what metrics, the label outbox, and logs call the outbox. Default: the table's name.
+	Name string
 	// Sender carries the records: a bus/kafka Sender, or [NewPublisherSender] for any Watermill
 	// publisher. The forwarder does not close it.
 	Sender delivery.Sender
@@ -131,6 +134,7 @@ func (c Config) withDefaults() (Config, error) {
 	fault(c.RetryMin > c.RetryMax, "RetryMin %v is above RetryMax %v", c.RetryMin, c.RetryMax)
 	fault(c.TopicRetryMin > c.TopicRetryMax, "TopicRetryMin %v is above TopicRetryMax %v", c.TopicRetryMin, c.TopicRetryMax)
 	fault(c.Lease < 100*time.Millisecond, "Lease is %v: below 100ms a pause of the process would lose the outbox", c.Lease)
+	c.Name = cmp.Or(c.Name, c.Table, outbox.DefaultTable)
 	c.BatchSize = cmp.Or(c.BatchSize, 2000)
 	c.Window = cmp.Or(c.Window, 40_000)
 	c.WindowBytes = cmp.Or(c.WindowBytes, 64<<20)

@@ -16,7 +16,6 @@
 package forwarder
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -55,7 +54,7 @@ func New(config Config) (*Forwarder, error) {
 	if err != nil {
 		return nil, err
 	}
-	m, err := newMetrics(config.Registerer, cmp.Or(config.Table, outbox.DefaultTable))
+	m, err := newMetrics(config.Registerer, config.Name)
 	if err != nil {
 		return nil, err
 	}
@@ -189,6 +188,12 @@ func (f *Forwarder) own(ctx context.Context) (owned bool, err error) {
 	if err != nil {
 		return false, err
 	}
+	return f.serve(ctx, claim)
+}
+
+// serve works on a claimed outbox until ctx ends or the claim is lost, and releases it. It reports whether it
+// came to own it.
+func (f *Forwarder) serve(ctx context.Context, claim *outbox.Claim) (owned bool, err error) {
 	defer func() {
 		release, cancel := context.WithTimeout(context.WithoutCancel(ctx), f.config.Lease)
 		defer cancel()
@@ -204,8 +209,8 @@ func (f *Forwarder) own(ctx context.Context) (owned bool, err error) {
 	f.status.database(nil)
 	f.status.set(func(s *Status) { s.State, s.Since, s.Broker = Owner, time.Now(), nil })
 	defer f.status.set(func(s *Status) { s.Flying, s.Waiting, s.Paused = 0, 0, nil })
-	f.metrics.owner(true)
-	defer f.metrics.owner(false)
+	f.metrics.taken()
+	defer func() { f.metrics.left(err == nil && ctx.Err() != nil) }()
 
 	purging, stopPurging := context.WithCancel(ctx)
 	var purger sync.WaitGroup

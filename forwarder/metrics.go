@@ -1,7 +1,6 @@
 package forwarder
 
 import (
-	"errors"
 	"fmt"
 	"time"
 
@@ -17,21 +16,30 @@ type metrics struct {
 	readSeconds, settleSeconds, readRows, settleRows      prometheus.Histogram
 	produceSeconds, forwardSeconds, batchEvents           prometheus.Histogram
 	inFlight, waitingRows, pausedTopics, gapCount, owning prometheus.Gauge
-	pendingRows, oldestSeconds                            prometheus.Gauge
+	pendingRows, oldestSeconds, ownedSince                prometheus.Gauge
+	handovers                                             *prometheus.CounterVec
 
+	all    []prometheus.Collector
 	topics *labels.Topics
 }
 
-func newMetrics(registerer prometheus.Registerer, table string) (*metrics, error) {
-	constant := prometheus.Labels{"outbox": table}
+// The ways of an outbox to this process and from it.
+const (
+	handoverTaken = "taken"
+	handoverGiven = "given"
+	handoverLost  = "lost"
+)
+
+func newMetrics(registerer prometheus.Registerer, name string) (*metrics, error) {
+	constant := prometheus.Labels{"outbox": name}
 	var all []prometheus.Collector
 	counter := func(name, help string) prometheus.Counter {
 		c := prometheus.NewCounter(prometheus.CounterOpts{Namespace: "tailrace", Subsystem: "forwarder", Name: name, Help: help, ConstLabels: constant})
 		all = append(all, c)
 		return c
 	}
-	byTopic := func(name, help string) *prometheus.CounterVec {
-		c := prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "tailrace", Subsystem: "forwarder", Name: name, Help: help, ConstLabels: constant}, []string{"topic"})
+	by := func(label, name, help string) *prometheus.CounterVec {
+		c := prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "tailrace", Subsystem: "forwarder", Name: name, Help: help, ConstLabels: constant}, []string{label})
 		all = append(all, c)
 		return c
 	}
@@ -48,9 +56,9 @@ func newMetrics(registerer prometheus.Registerer, table string) (*metrics, error
 	seconds := prometheus.ExponentialBuckets(0.0005, 2, 14)
 	rows := prometheus.ExponentialBuckets(1, 4, 8)
 	m := &metrics{
-		forwardedTotal: byTopic("events_total", "Events that the broker acknowledged, by destination topic."),
-		retriedTotal:   byTopic("retries_total", "Attempts counted against events, by destination topic."),
-		deadTotal:      byTopic("dead_events_total", "Events that spent their attempts and went to the dead-letter topic, by destination topic."),
+		forwardedTotal: by("topic", "events_total", "Events that the broker acknowledged, by destination topic."),
+		retriedTotal:   by("topic", "retries_total", "Attempts counted against events, by destination topic."),
+		deadTotal:      by("topic", "dead_events_total", "Events that spent their attempts and went to the dead-letter topic, by destination topic."),
 		lateTotal:      counter("late_rows_total", "Rows found behind the reader's position, since their transaction committed after a later one."),
 		sweptTotal:     counter("swept_rows_total", "Pending rows found by the sweep: made pending again, or written behind the reader."),
 		purgedTotal:    counter("purged_rows_total", "Processed rows deleted after the retention."),
@@ -68,7 +76,13 @@ func newMetrics(registerer prometheus.Registerer, table string) (*metrics, error
 		owning:         gauge("owner", "1 while this process owns the outbox."),
 		pendingRows:    gauge("pending_rows", "Rows that are not delivered yet and not dead, every 5 seconds. Of those not read yet, 10,000 are counted and more are estimated."),
 		oldestSeconds:  gauge("oldest_pending_age_seconds", "Age, since created_at, of the oldest row that is not delivered yet and not dead, every 5 seconds."),
+		ownedSince:     gauge("owned_since_timestamp_seconds", "Since when this process owns the outbox, in seconds since 1970; 0 while it does not."),
+		handovers:      by("way", "handovers_total", "Times that this process came to own the outbox (taken), gave it back (given), or lost it (lost)."),
 		topics:         labels.New(),
+	}
+	m.all = all
+	for _, way := range []string{handoverTaken, handoverGiven, handoverLost} {
+		m.handovers.WithLabelValues(way) // at 0 from the start, so that a rate sees the first
 	}
 	if registerer == nil {
 		return m, nil
@@ -77,14 +91,25 @@ func newMetrics(registerer prometheus.Registerer, table string) (*metrics, error
 }
 
 func register(registerer prometheus.Registerer, all []prometheus.Collector) error {
-	var faults []error
-	for _, c := range all {
-		faults = append(faults, registerer.Register(c))
-	}
-	if err := errors.Join(faults...); err != nil {
-		return fmt.Errorf("forwarder: could not register the metrics: give each Forwarder of one table a Registerer of its own: %w", err)
+	for i, c := range all {
+		if err := registerer.Register(c); err != nil {
+			for _, registered := range all[:i] {
+				registerer.Unregister(registered)
+			}
+			return fmt.Errorf("forwarder: could not register the metrics: give each Forwarder a Name, or a Registerer, of its own: %w", err)
+		}
 	}
 	return nil
+}
+
+// unregister takes the metrics back, when the outbox is served no longer.
+func (m *metrics) unregister(registerer prometheus.Registerer) {
+	if registerer == nil {
+		return
+	}
+	for _, c := range m.all {
+		registerer.Unregister(c)
+	}
 }
 
 // label returns the topic's label value.
@@ -146,11 +171,21 @@ func (m *metrics) batch(events int, sent time.Time) {
 	}
 }
 
-func (m *metrics) owner(is bool) {
-	if is {
-		m.owning.Set(1)
-		return
-	}
+// taken: this process came to own the outbox.
+func (m *metrics) taken() {
+	m.owning.Set(1)
+	m.ownedSince.SetToCurrentTime()
+	m.handovers.WithLabelValues(handoverTaken).Inc()
+}
+
+// left: it owns it no longer, since it gave it back or since it lost it.
+func (m *metrics) left(given bool) {
 	m.owning.Set(0)
+	m.ownedSince.Set(0)
 	m.state(0, 0, 0)
+	way := handoverLost
+	if given {
+		way = handoverGiven
+	}
+	m.handovers.WithLabelValues(way).Inc()
 }

@@ -31,6 +31,8 @@ type Status struct {
 	Database, Broker error
 	// Blocked is what else keeps it from its work, nil for nothing: package watermillsql has such things.
 	Blocked error
+	// Outbox is why an operator has to mend the table before it can be forwarded. Only a [Group] waits for that.
+	Outbox error
 	// Paused are the topics that can't be written to, with the reason.
 	Paused map[string]error
 	// Flying is how many rows are read and not settled, Waiting how many wait behind a refused event or
@@ -44,6 +46,9 @@ func (s Status) Ready() error {
 	var faults []error
 	if s.State == Stopped || s.State == "" {
 		faults = append(faults, errors.New("not running"))
+	}
+	if s.Outbox != nil {
+		faults = append(faults, fmt.Errorf("the outbox cannot be forwarded: %w", s.Outbox))
 	}
 	if s.Database != nil {
 		faults = append(faults, fmt.Errorf("the database is away: %w", s.Database))

@@ -33,7 +33,12 @@ type Claim struct {
 // Claim tries once to own the outbox and never waits for the lock: a waiting session would hold back
 // vacuum and deadlock with CREATE INDEX CONCURRENTLY. It returns [ErrOwned] when another session has it.
 // Owner names this process in the state table. Lease is how long the owner trusts a heartbeat.
-func (s *Store) Claim(ctx context.Context, owner string, lease time.Duration) (_ *Claim, err error) {
+func (s *Store) Claim(ctx context.Context, owner string, lease time.Duration) (*Claim, error) {
+	return s.claim(ctx, owner, lease, func(*sql.Conn) error { return nil })
+}
+
+// claim is Claim with something to do on the connection before the lock is tried.
+func (s *Store) claim(ctx context.Context, owner string, lease time.Duration, before func(*sql.Conn) error) (_ *Claim, err error) {
 	held, err := pglease.Open(ctx, s.db, lease)
 	if err != nil {
 		return nil, wrap("connect to claim the outbox", err)
@@ -50,6 +55,9 @@ func (s *Store) Claim(ctx context.Context, owner string, lease time.Duration) (_
 	}
 	if !exists {
 		return nil, fmt.Errorf("%w: %s: create it with `tailrace migrate`", ErrNoTable, s.table.quoted())
+	}
+	if err := before(held.Conn()); err != nil {
+		return nil, err
 	}
 	owned, err := held.Lock(ctx, t.lockKey())
 	if err != nil {

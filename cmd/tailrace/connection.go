@@ -63,6 +63,12 @@ func (s *settings) shareKafka(cmd *cobra.Command) {
 // connect returns what bus/connect reads from the environment with the flags put over it, and every
 // mistake in it. A database is needed when asked for.
 func (s *settings) connect(flags *pflag.FlagSet, environ map[string]string, database bool) (connect.Config, error) {
+	environ, names := s.over(flags, environ)
+	return load(environ, names, database)
+}
+
+// over puts the flags over the environment. It also returns how mistakes in them are to be called.
+func (s *settings) over(flags *pflag.FlagSet, environ map[string]string) (map[string]string, *strings.Replacer) {
 	environ = maps.Clone(environ)
 	var names []string // old, new, old, new, …
 	for _, one := range s.shared {
@@ -71,6 +77,10 @@ func (s *settings) connect(flags *pflag.FlagSet, environ map[string]string, data
 			names = append(names, one.variable+":", "--"+one.flag+":")
 		}
 	}
+	return environ, strings.NewReplacer(names...)
+}
+
+func load(environ map[string]string, names *strings.Replacer, database bool) (connect.Config, error) {
 	config, err := connect.Load(environ)
 	// Which way a service publishes is not this process's matter; false has all of Kafka checked.
 	direct := false
@@ -81,16 +91,16 @@ func (s *settings) connect(flags *pflag.FlagSet, environ map[string]string, data
 	}
 	if err := errors.Join(faults...); err != nil {
 		text := strings.ReplaceAll(err.Error(), connect.ErrConfig.Error()+": ", "")
-		return config, errors.New(strings.NewReplacer(names...).Replace(text))
+		return config, errors.New(names.Replace(text))
 	}
 	return config, nil
 }
 
-// openDatabase returns a pool of at most limit connections, which are kept while they are in use at all.
-// It connects to nothing yet.
-func openDatabase(config connect.Config, limit int) (*sql.DB, error) {
-	unusable := usageError{errors.New("DATABASE_URL: lib/pq cannot use it: check its sslmode, certificates and hosts")}
-	database, err := pq.NewConfig(string(config.DatabaseURL))
+// openDatabase returns a pool of at most limit connections, 0 for any number, which are kept while they are in
+// use at all. It connects to nothing yet.
+func openDatabase(dsn connect.DSN, limit int) (*sql.DB, error) {
+	unusable := usageError{fmt.Errorf("DATABASE_URL: lib/pq cannot use %s: check its sslmode, certificates and hosts", dsn)}
+	database, err := pq.NewConfig(string(dsn))
 	if err != nil {
 		return nil, unusable // The error may repeat a password.
 	}

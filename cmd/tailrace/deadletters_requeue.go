@@ -91,7 +91,7 @@ func (s *requeueSettings) requeue(cmd *cobra.Command) error {
 		defer func() { err = errors.Join(err, sender.Close()) }()
 		config.Sender, config.MaxRequeues = sender, s.maxRequeues
 		if shared.DatabaseURL != "" {
-			db, err := openDatabase(shared, 1)
+			db, err := openDatabase(shared.DatabaseURL, 1)
 			if err != nil {
 				return err
 			}

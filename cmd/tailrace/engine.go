@@ -2,8 +2,8 @@ package main
 
 import (
 	"context"
-	"database/sql"
 	"errors"
+	"fmt"
 	"log/slog"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -23,19 +23,16 @@ const (
 
 // engine is what forwards, and what it sends with.
 type engine struct {
-	runner
-	close func() error
-}
-
-type runner interface {
-	Run(ctx context.Context) error
-	Status() forwarder.Status
+	Run func(ctx context.Context) error
+	// status is a text on how things are, and what stands in the way (nil: nothing).
+	status func() (string, error)
+	close  func() error
 }
 
 // build makes the engine that was asked for. It starts nothing.
-func (s *forwardSettings) build(shared connect.Config, db *sql.DB, logger *slog.Logger, registry prometheus.Registerer, tracer trace.TracerProvider) (*engine, error) {
+func (s *forwardSettings) build(shared connect.Config, outboxes addresses, databases pools, logger *slog.Logger, registry prometheus.Registerer, tracer trace.TracerProvider) (*engine, error) {
 	if s.watermill.topic != "" {
-		return s.buildWatermill(shared, db, logger, registry, tracer)
+		return s.buildWatermill(shared, databases[outboxes[0].database], logger, registry, tracer)
 	}
 	deadLetters, err := shared.Topics().DeadLetter()
 	if err != nil {
@@ -46,26 +43,67 @@ func (s *forwardSettings) build(shared connect.Config, db *sql.DB, logger *slog.
 		if s.retention == 0 {
 			return nil, errors.New("--retention is 0: the watermill engine cannot delete at once; give it a duration")
 		}
+		if len(outboxes) > 1 {
+			return nil, fmt.Errorf("the watermill engine forwards one outbox, not %d: start a process for each", len(outboxes))
+		}
 		publisher, err := kafka.NewPublisher(kafka.PublisherConfig{Sender: sending})
 		if err != nil {
 			return nil, err
 		}
 		forward, err := forwarder.NewWatermillEngine(forwarder.WatermillConfig{
-			DB: db, Table: shared.OutboxTable, Publisher: publisher, DeadLetterTopic: deadLetters,
+			DB: databases[outboxes[0].database], Table: outboxes[0].table, Publisher: publisher, DeadLetterTopic: deadLetters,
 			Lease: s.lease, DrainTimeout: s.drain, Retention: s.retention, Logger: logger, Registerer: registry, Tracer: tracer,
 		})
-		return &engine{forward, publisher.Close}, err
+		if err != nil {
+			return nil, err
+		}
+		return alone(forward, publisher.Close), nil
 	}
 	sender, err := kafka.NewSender(sending)
 	if err != nil {
 		return nil, err
 	}
-	forward, err := forwarder.New(forwarder.Config{
-		DB: db, Table: shared.OutboxTable, Sender: sender, DeadLetterTopic: deadLetters,
-		BatchSize: s.batch, Window: s.window, Retention: s.retention, DeleteProcessed: s.retention == 0,
-		Lease: s.lease, DrainTimeout: s.drain, Logger: logger, Registerer: registry, Tracer: tracer,
+	group, err := forwarder.NewGroup(forwarder.GroupConfig{
+		Group: s.group, Outboxes: outboxes.served(databases), Forwarder: forwarder.Config{
+			Sender: sender, DeadLetterTopic: deadLetters,
+			BatchSize: s.batch, Window: s.window, Retention: s.retention, DeleteProcessed: s.retention == 0,
+			Lease: s.lease, DrainTimeout: s.drain, Logger: logger, Registerer: registry, Tracer: tracer,
+		},
 	})
-	return &engine{forward, sender.Close}, err
+	if err != nil {
+		return nil, err
+	}
+	return &engine{
+		Run:    group.Run,
+		status: func() (string, error) { status := group.Status(); return status.String(), status.Ready() },
+		close:  sender.Close,
+	}, nil
+}
+
+// alone is an engine that knows no group.
+func alone(r runner, closing func() error) *engine {
+	return &engine{
+		Run:    func(ctx context.Context) error { return runAlone(ctx, r) },
+		status: func() (string, error) { status := r.Status(); return status.String(), status.Ready() },
+		close:  closing,
+	}
+}
+
+type runner interface {
+	Run(ctx context.Context) error
+	Status() forwarder.Status
+}
+
+// runAlone is Run, where a process that stood by when it was told to stop has stopped cleanly: it had nothing
+// to finish, and all that failed is a question to the database that was cut short.
+func runAlone(ctx context.Context, r runner) error {
+	idle := make(chan bool, 1)
+	context.AfterFunc(ctx, func() { idle <- r.Status().State != forwarder.Owner })
+	err := r.Run(ctx)
+	if err != nil && ctx.Err() != nil && <-idle {
+		return nil
+	}
+	return err
 }
 
 // serviceName is how this process is called in traces, unless OTEL_SERVICE_NAME says otherwise.

@@ -12,7 +12,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/spf13/cobra"
 
-	"github.com/tailrace-go/tailrace/bus/connect"
 	"github.com/tailrace-go/tailrace/bus/kafka"
 	"github.com/tailrace-go/tailrace/bus/outbox"
 	"github.com/tailrace-go/tailrace/forwarder"
@@ -20,11 +19,12 @@ import (
 
 // forwardSettings are what `tailrace forward` can be told, besides what bus/connect knows.
 type forwardSettings struct {
-	settings
+	outboxSettings
 
 	log                     logSettings
 	watermill               watermillSettings
 	engine                  engineName
+	group                   string
 	batch, window           int
 	retention, lease, drain time.Duration
 	compression             kafka.Compression
@@ -38,11 +38,12 @@ func forwardCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "forward",
 		Short: "Forward the outbox to Kafka until stopped",
-		Long: `Forward the outbox to Kafka: at least once, and in order within a key.
+		Long: `Forward the outbox to Kafka, or several: at least once, and in order within a key.
 
-Any number of these processes may run. One owns the outbox and forwards; the others stand by and take
-over when it ends or freezes. It waits for a database or a broker that is away, and says so on /readyz.
-It ends with an error at once when the outbox table is missing or not up to date.
+Any number of these processes may run. An outbox is owned by one of them, which forwards it; the others
+stand by and take over when it ends or freezes. Several outboxes are spread evenly over the processes.
+It waits for a database or a broker that is away, and says so on /readyz. It ends with an error at once
+when an outbox table is missing or not up to date.
 
 SIGTERM or SIGINT stops it cleanly: it finishes what is on its way and makes no duplicate. A second
 signal ends it at once.
@@ -57,13 +58,15 @@ signal ends it at once.
 }
 
 func (s *forwardSettings) define(cmd *cobra.Command) {
-	s.shareDatabase(cmd)
+	s.shareOutboxes(cmd)
 	s.shareKafka(cmd)
 	s.share(cmd, setting{flag: "topic-prefix", variable: "EVENT_TOPIC_PREFIX", kind: "name"},
 		"what stands before the dead-letter topic's name; events carry their whole topic name already")
 	s.share(cmd, setting{flag: "dead-letter-topic", variable: "EVENT_DEAD_LETTER_TOPIC", kind: "name"},
 		"where copies of events go that spent their attempts, without the prefix")
 	own := &s.settings
+	define(own, cmd, &s.group, setting{flag: "group", variable: "TAILRACE_GROUP", kind: "name", text: forwarder.DefaultGroup},
+		"the processes of one name share out their outboxes; give those that serve other outboxes another", parseWord)
 	define(own, cmd, &s.batch, setting{flag: "batch-size", variable: "TAILRACE_BATCH_SIZE", kind: "rows", text: "2000"},
 		"how many rows one read takes at most", parseCount(1, 1<<16))
 	define(own, cmd, &s.window, setting{flag: "window", variable: "TAILRACE_WINDOW", kind: "rows", text: "40000"},
@@ -91,14 +94,11 @@ func (s *forwardSettings) define(cmd *cobra.Command) {
 	s.log.define(own, cmd)
 }
 
-// poolSize is the connections a forwarder uses (see forwarder.Config.DB) and one to spare.
-const poolSize = 5
-
 func (s *forwardSettings) run(cmd *cobra.Command) (err error) {
 	environ := environment()
-	shared, err := s.connect(cmd.Flags(), environ, true)
+	shared, outboxes, err := s.outboxes(cmd.Flags(), environ)
 	traced, tracingErr := tracingWanted(environ)
-	if err := badConfiguration(err, s.resolve(cmd.Flags(), environ), tracingErr); err != nil {
+	if err := badConfiguration(err, tracingErr); err != nil {
 		return err
 	}
 	if err := badConfiguration(s.watermill.check(cmd.Flags())); err != nil {
@@ -107,12 +107,11 @@ func (s *forwardSettings) run(cmd *cobra.Command) (err error) {
 	logger := s.log.logger(cmd.ErrOrStderr())
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	db, err := openDatabase(shared, poolSize)
+	databases, err := outboxes.openForwarding(registry, shared.DatabaseURL)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = db.Close() }()
-	registry.MustRegister(collectors.NewDBStatsCollector(db, "outbox"))
+	defer databases.close()
 	var spans *tracing
 	if traced {
 		if spans, err = startTracing(cmd.Context(), serviceName(shared), logger); err != nil {
@@ -121,7 +120,7 @@ func (s *forwardSettings) run(cmd *cobra.Command) (err error) {
 		deadline := deadlineOf(cmd.Context(), s.drain)
 		defer func() { spans.stop(deadline(), logger) }()
 	}
-	engine, err := s.build(shared, db, logger, registry, spans.tracer())
+	engine, err := s.build(shared, outboxes, databases, logger, registry, spans.tracer())
 	if err != nil {
 		return badConfiguration(err)
 	}
@@ -133,45 +132,38 @@ func (s *forwardSettings) run(cmd *cobra.Command) (err error) {
 	}
 	defer monitor.close()
 	monitor.serve(readiness(cmd.Context(), engine), registry, logger)
-	table := shared.OutboxTable
 	if s.watermill.topic != "" {
-		table = "Watermill's of " + s.watermill.topic
+		logger.Info("forwarding", "table", "Watermill's of "+s.watermill.topic, "database", shared.DatabaseURL, "kafka", cluster(shared), "tracing", traced, "version", version())
+	} else {
+		logger.Info("forwarding", "outboxes", outboxes, "kafka", cluster(shared), "engine", s.engine, "group", s.group, "tracing", traced, "version", version())
 	}
-	logger.Info("forwarding", "table", table, "database", shared.DatabaseURL, "kafka", cluster(shared), "engine", s.engine, "tracing", traced, "version", version())
-	if err := runEngine(cmd.Context(), engine); err != nil {
-		return explain(err, shared)
+	if err := engine.Run(cmd.Context()); err != nil {
+		return explain(err, outboxes[0].table)
 	}
 	logger.Info("stopped", "pid", os.Getpid())
 	return nil
 }
 
-// runEngine is the engine's Run, where a process that stood by when it was told to stop has stopped
-// cleanly: it had nothing to finish, and all that failed is a question to the database that was cut short.
-func runEngine(ctx context.Context, engine *engine) error {
-	idle := make(chan bool, 1)
-	context.AfterFunc(ctx, func() { idle <- engine.Status().State != forwarder.Owner })
-	err := engine.Run(ctx)
-	if err != nil && ctx.Err() != nil && <-idle {
-		return nil
-	}
-	return err
-}
-
 // readiness is the engine's, until the process is told to stop.
 func readiness(ctx context.Context, engine *engine) probe {
 	return func() (string, error) {
-		status := engine.Status()
+		line, err := engine.status()
 		if ctx.Err() != nil {
-			return status.String(), errors.New("stopping")
+			err = errors.New("stopping")
 		}
-		return status.String(), status.Ready()
+		return line, err
 	}
 }
 
-// explain adds the command that mends it.
-func explain(err error, config connect.Config) error {
-	if errors.Is(err, outbox.ErrNoTable) || errors.Is(err, outbox.ErrNotMigrated) {
-		return fmt.Errorf("%w\nrun this with the same DATABASE_URL, and try again:\n%s", err, migrateCommandFor(config.OutboxTable))
+// explain adds the command that mends it. An error that names no outbox is about the table.
+func explain(err error, table string) error {
+	if !errors.Is(err, outbox.ErrNoTable) && !errors.Is(err, outbox.ErrNotMigrated) {
+		return err
 	}
-	return err
+	where := "the same DATABASE_URL"
+	var one *forwarder.OutboxError
+	if errors.As(err, &one) {
+		table, where = one.Table, "the DATABASE_URL of outbox "+one.Name
+	}
+	return fmt.Errorf("%w\nrun this with %s, and try again:\n%s", err, where, migrateCommandFor(table))
 }

@@ -68,7 +68,7 @@ func (s *migrateSettings) run(cmd *cobra.Command) error {
 	if s.print {
 		return s.printSQL(cmd.OutOrStdout(), shared.OutboxTable)
 	}
-	db, err := openDatabase(shared, 2)
+	db, err := openDatabase(shared.DatabaseURL, 2)
 	if err != nil {
 		return err
 	}

@@ -34,11 +34,18 @@ type setting struct {
 	// text is the default at first, then what was given.
 	text  string
 	parse func(string) error
+	// repeated: the flag may be given several times; the texts are joined by newlines.
+	repeated bool
+	// secret: no error may repeat the text.
+	secret bool
 }
 
 func (s *setting) String() string { return s.text }
 func (s *setting) Type() string   { return s.kind }
 func (s *setting) Set(text string) error {
+	if s.repeated && s.text != "" {
+		text = s.text + "\n" + text
+	}
 	s.text = text
 	return nil
 }
@@ -76,7 +83,12 @@ func (s *settings) resolve(flags *pflag.FlagSet, environ map[string]string) erro
 			name, text = one.variable, value
 		}
 		text = strings.TrimSpace(text)
-		if err := one.parse(text); err != nil {
+		err := one.parse(text)
+		switch {
+		case err == nil:
+		case one.secret:
+			faults = append(faults, fmt.Errorf("%s: %w", name, err))
+		default:
 			faults = append(faults, fmt.Errorf("%s is %q: %w", name, text, err))
 		}
 	}

@@ -27,14 +27,14 @@ are left. It reads only.`,
 		if err != nil {
 			return badConfiguration(err)
 		}
-		db, err := openDatabase(shared, 2)
+		db, err := openDatabase(shared.DatabaseURL, 2)
 		if err != nil {
 			return err
 		}
 		defer func() { _ = db.Close() }()
 		status, err := outbox.Status(cmd.Context(), db, shared.OutboxTable)
 		if err != nil {
-			return explain(err, shared)
+			return explain(err, shared.OutboxTable)
 		}
 		return printStatus(cmd.OutOrStdout(), status)
 	}

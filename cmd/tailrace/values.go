@@ -77,6 +77,14 @@ func parseNames(text string) ([]string, error) {
 	return names, nil
 }
 
+// parseWord takes any text that is not empty.
+func parseWord(text string) (string, error) {
+	if text == "" {
+		return "", errors.New("it must not be empty")
+	}
+	return text, nil
+}
+
 func parseLevel(text string) (slog.Level, error) {
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(text)); err != nil {

@@ -95,5 +95,8 @@ func (s *forwardSettings) buildWatermill(shared connect.Config, db *sql.DB, logg
 		config.Offsets = wsql.DefaultPostgreSQLOffsetsAdapter{GenerateMessagesOffsetsTableName: func(string) string { return w.offsets }}
 	}
 	forward, err := watermillsql.New(config)
-	return &engine{forward, sender.Close}, err
+	if err != nil {
+		return nil, err
+	}
+	return alone(forward, sender.Close), nil
 }

@@ -51,13 +51,17 @@ func elapsed() int64 { return int64(time.Since(epoch)) }
 // Lock tries once to take the advisory lock, and reports false when another session has it. It never waits:
 // a waiting session would hold back vacuum and deadlock with CREATE INDEX CONCURRENTLY.
 func (l *Lease) Lock(ctx context.Context, key int64) (bool, error) {
+	// First of all: a process that freezes right behind its lock would otherwise hold it for ever.
+	timeout := strconv.FormatInt(int64(float64(l.span.Milliseconds())*margin), 10)
+	if _, err := l.conn.ExecContext(ctx, `SET idle_session_timeout = `+timeout); err != nil {
+		return false, err
+	}
 	var owned bool
 	if err := l.conn.QueryRowContext(ctx, `SELECT pg_try_advisory_lock($1), pg_backend_pid()`, key).Scan(&owned, &l.pid); err != nil || !owned {
 		return false, err
 	}
-	timeout := strconv.FormatInt(int64(float64(l.span.Milliseconds())*margin), 10)
 	// A parallel or JIT-compiled plan never pays for reading a thousand rows by primary key.
-	_, err := l.conn.ExecContext(ctx, `SET idle_session_timeout = `+timeout+`; SET jit = off;
+	_, err := l.conn.ExecContext(ctx, `SET jit = off;
 		SET max_parallel_workers_per_gather = 0; SET default_transaction_isolation = 'read committed'; SET enable_seqscan = off; SET enable_bitmapscan = off`)
 	return err == nil, err
 }
@@ -103,6 +107,11 @@ func (l *Lease) Do(statement func() error) error {
 // Abandon closes the connection for good: back in the pool it would still hold the lock and its settings.
 func (l *Lease) Abandon() {
 	l.lost.Store(true)
-	_ = l.conn.Raw(func(any) error { return driver.ErrBadConn })
-	_ = l.conn.Close()
+	Discard(l.conn)
+}
+
+// Discard closes a connection for good.
+func Discard(conn *sql.Conn) {
+	_ = conn.Raw(func(any) error { return driver.ErrBadConn })
+	_ = conn.Close()
 }
