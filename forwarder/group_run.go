@@ -40,7 +40,7 @@ func (g *Group) Run(ctx context.Context) error {
 			return err
 		}
 		if ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // It was told to stop; the number does not matter any more.
 		}
 		g.running.Store(true)
 		g.config.Forwarder.Logger.Warn("another process of the group drew the same number; starting again under another")

@@ -45,7 +45,7 @@ func (s GroupStatus) Owned() (n int) {
 func (s GroupStatus) Ready() error {
 	var faults []error
 	for _, o := range s.Outboxes {
-		err := o.Status.Ready()
+		err := o.Ready()
 		if err != nil && len(s.Outboxes) > 1 {
 			err = &OutboxError{o.Name, o.Table, err}
 		}
@@ -57,7 +57,7 @@ func (s GroupStatus) Ready() error {
 // String returns the status on one line, and with several outboxes one more for each.
 func (s GroupStatus) String() string {
 	if len(s.Outboxes) == 1 {
-		return s.Outboxes[0].Status.String()
+		return s.Outboxes[0].String()
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "%d of %d outboxes owned, %d members", s.Owned(), len(s.Outboxes), s.Members)

@@ -63,7 +63,8 @@ func (b *testBundle) forwarder(change func(*forwarder.Config)) *forwarder.Forwar
 // run runs a forwarder until the returned function stops it, or the test ends, and requires a clean stop.
 func (b *testBundle) run(f interface {
 	Run(ctx context.Context) error
-}) (stop func()) {
+},
+) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- f.Run(ctx) }()

@@ -193,7 +193,8 @@ func TestWriterHonoursTheCallersContext(t *testing.T) {
 	short, stop := context.WithCancel(b.ctx)
 	defer stop()
 	written := make(chan error, 1)
-	go func() { written <- b.writer(t).Write(short, nil, []string{"t"}, []*message.Message{newMessage("x")}) }()
+	w := b.writer(t)
+	go func() { written <- w.Write(short, nil, []string{"t"}, []*message.Message{newMessage("x")}) }()
 	// The driver's cancel request is lost on a server process that has not begun yet.
 	require.Eventually(t, func() bool {
 		return scalar[int](t, b, `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`) == 1
