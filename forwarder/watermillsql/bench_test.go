@@ -70,6 +70,7 @@ func benchSetup(b *testing.B, broker *bustest.Broker) *bundle {
 	b.Helper()
 	db, dsn := bustest.Postgres(b)
 	bundle := &bundle{t: b, db: db, dsn: dsn, broker: broker, topic: outbox, next: map[string]int{}}
+	require.NoError(b, bundle.initialize())
 	for i := 0; i < benchBacklog; i += 500 {
 		messages := make([]*message.Message, 500)
 		for j := range messages {

@@ -39,14 +39,18 @@ func (n names) unwrap(payload []byte, keyField string) (delivery.Record, error) 
 		Headers: make([]delivery.Header, 1, len(e.Metadata)+1),
 	}
 	record.Headers[0] = delivery.Header{Key: delivery.UUIDHeader, Value: []byte(e.UUID)}
+	reserved := e.Metadata[delivery.UUIDHeader] != ""
 	for name, value := range e.Metadata {
+		if reserved && name == delivery.UUIDHeader {
+			continue // a dead letter has one UUID
+		}
 		record.Headers = append(record.Headers, delivery.Header{Key: n.intern(name), Value: []byte(value)})
 	}
 	slices.SortFunc(record.Headers[1:], byName)
 	if key := e.Metadata[keyField]; key != "" && keyField != "" {
 		record.Key = []byte(key)
 	}
-	if e.Metadata[delivery.UUIDHeader] != "" {
+	if reserved {
 		return record, errReserved
 	}
 	return record, nil

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"strings"
@@ -19,12 +20,16 @@ import (
 	wsql "github.com/ThreeDotsLabs/watermill-sql/v3/pkg/sql"
 	wforwarder "github.com/ThreeDotsLabs/watermill/components/forwarder"
 	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/lib/pq"
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/tailrace-go/tailrace/bus/bustest"
+	"github.com/tailrace-go/tailrace/bus/delivery"
 	"github.com/tailrace-go/tailrace/bus/kafka"
 	"github.com/tailrace-go/tailrace/forwarder/watermillsql"
+	"github.com/tailrace-go/tailrace/internal/pgtable"
 )
 
 func TestMain(m *testing.M) { bustest.Main(m) }
@@ -51,7 +56,6 @@ type bundle struct {
 	topic, group string
 	schema       wsql.DefaultPostgreSQLSchema
 	offsets      wsql.DefaultPostgreSQLOffsetsAdapter
-	publisher    message.Publisher
 	next         map[string]int
 	mu           sync.Mutex
 }
@@ -67,9 +71,7 @@ func setup(t testing.TB, change ...func(*bundle)) *bundle {
 	b.sender, err = kafka.NewSender(kafka.SenderConfig{Config: kafka.Config{Brokers: b.broker.Brokers(), RequestTimeout: 2 * time.Second}, Partitioner: kafka.FNV1a})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, b.sender.Close()) })
-	inner, err := wsql.NewPublisher(db, wsql.PublisherConfig{SchemaAdapter: b.schema, AutoInitializeSchema: true}, watermill.NopLogger{})
-	require.NoError(t, err)
-	b.publisher = wforwarder.NewPublisher(inner, wforwarder.PublisherConfig{ForwarderTopic: b.topic})
+	require.NoError(t, b.initialize())
 	return b
 }
 
@@ -104,7 +106,7 @@ func (b *bundle) start(f *watermillsql.Forwarder) (cancel, wait func()) {
 	wait = sync.OnceFunc(func() {
 		select {
 		case err := <-done:
-			require.NoError(b.t, err)
+			assert.NoError(b.t, err)
 		case <-time.After(patience):
 			b.t.Error("the forwarder did not stop")
 		}
@@ -114,6 +116,11 @@ func (b *bundle) start(f *watermillsql.Forwarder) (cancel, wait func()) {
 }
 
 type testLog struct{ t testing.TB }
+
+// logger writes to the log and to the test's.
+func (l *recordedLog) logger(t testing.TB) *slog.Logger {
+	return slog.New(slog.NewTextHandler(io.MultiWriter(l, testLog{t}), nil))
+}
 
 func (l testLog) Write(p []byte) (int, error) {
 	l.t.Log(strings.TrimSuffix(string(p), "\n"))
@@ -158,28 +165,27 @@ func (b *bundle) publish(n, keys, writers int) {
 
 // inTx publishes as an application does: in a transaction.
 func (b *bundle) inTx(topic string, messages ...*message.Message) error {
-	if err := b.initialize(); err != nil {
-		return err
-	}
 	tx, err := b.db.Begin()
 	if err != nil {
 		return err
 	}
 	defer func() { _ = tx.Rollback() }()
-	inner, err := wsql.NewPublisher(tx, wsql.PublisherConfig{SchemaAdapter: b.schema}, watermill.NopLogger{})
-	if err != nil {
-		return err
-	}
-	if err := wforwarder.NewPublisher(inner, wforwarder.PublisherConfig{ForwarderTopic: b.topic}).Publish(topic, messages...); err != nil {
+	if err := b.publishIn(tx, topic, messages...); err != nil {
 		return err
 	}
 	return tx.Commit()
 }
 
+func (b *bundle) publishIn(tx *sql.Tx, topic string, messages ...*message.Message) error {
+	inner, err := wsql.NewPublisher(tx, wsql.PublisherConfig{SchemaAdapter: b.schema}, watermill.NopLogger{})
+	if err != nil {
+		return err
+	}
+	return wforwarder.NewPublisher(inner, wforwarder.PublisherConfig{ForwarderTopic: b.topic}).Publish(topic, messages...)
+}
+
 // initialize makes the table of messages, as the application's start does.
 func (b *bundle) initialize() error {
-	b.mu.Lock()
-	defer b.mu.Unlock()
 	for _, q := range b.schema.SchemaInitializingQueries(b.topic) {
 		if _, err := b.db.Exec(q.Query); err != nil {
 			return err
@@ -188,7 +194,7 @@ func (b *bundle) initialize() error {
 	return nil
 }
 
-// watermill is Watermill's own forwarder, which may publish so many messages and then refuses each.
+// watermillForwarder is Watermill's own, which may publish so many messages and then refuses each.
 type watermillForwarder struct {
 	message.Publisher
 	b         *bundle
@@ -255,7 +261,7 @@ func (w *watermillForwarder) stop() {
 func (b *bundle) position() (transaction, offset int64) {
 	b.t.Helper()
 	err := b.db.QueryRow(`SELECT last_processed_transaction_id, offset_acked FROM `+b.offsets.MessagesOffsetsTable(b.topic)+` WHERE consumer_group = $1`, b.group).Scan(&transaction, &offset)
-	if !errors.Is(err, sql.ErrNoRows) {
+	if !errors.Is(err, sql.ErrNoRows) && pgtable.SQLState(err) != pgtable.UndefinedTable {
 		require.NoError(b.t, err)
 	}
 	return transaction, offset
@@ -267,6 +273,24 @@ func (b *bundle) behind() (n int) {
 	transaction, offset := b.position()
 	require.NoError(b.t, b.db.QueryRow(`SELECT count(*) FROM `+b.schema.MessagesTable(b.topic)+` WHERE (transaction_id, "offset") > ($1::text::xid8, $2)`, transaction, offset).Scan(&n))
 	return n
+}
+
+// rows is how many messages there are.
+func (b *bundle) rows() (n int) {
+	b.t.Helper()
+	require.NoError(b.t, b.db.QueryRow(`SELECT count(*) FROM `+b.schema.MessagesTable(b.topic)).Scan(&n))
+	return n
+}
+
+// as opens the database as another role.
+func (b *bundle) as(role string) *sql.DB {
+	b.t.Helper()
+	config, err := pq.NewConfig(b.dsn)
+	require.NoError(b.t, err)
+	config.User, config.Password = role, "forwards"
+	connector, err := pq.NewConnectorConfig(config)
+	require.NoError(b.t, err)
+	return sql.OpenDB(connector)
 }
 
 func (b *bundle) waitPassed() {
@@ -319,4 +343,8 @@ func (b *bundle) count(topic string) tally {
 	}
 	c.lost = c.sent - c.delivered
 	return c
+}
+
+func deliveryHeader(h bustest.RecordHeader) delivery.Header {
+	return delivery.Header{Key: h.Key, Value: h.Value}
 }

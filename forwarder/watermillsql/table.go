@@ -34,13 +34,13 @@ func (p position) String() string {
 type tables struct {
 	messages, offsets, group string
 
-	create []wsql.Query
+	create, zero []wsql.Query
 }
 
 func tablesOf(c *Config) tables {
 	return tables{
 		messages: c.Schema.MessagesTable(c.Topic), offsets: c.Offsets.MessagesOffsetsTable(c.Topic), group: c.ConsumerGroup,
-		create: append(c.Offsets.SchemaInitializingQueries(c.Topic), c.Offsets.BeforeSubscribingQueries(c.Topic, c.ConsumerGroup)...),
+		create: c.Offsets.SchemaInitializingQueries(c.Topic), zero: c.Offsets.BeforeSubscribingQueries(c.Topic, c.ConsumerGroup),
 	}
 }
 
@@ -72,7 +72,7 @@ func (t tables) check(ctx context.Context, db *sql.DB) error {
 func (t tables) key(ctx context.Context, db *sql.Conn) (int64, error) {
 	var id int64
 	if err := db.QueryRowContext(ctx, `SELECT $1::regclass::oid::bigint`, t.offsets).Scan(&id); err != nil {
-		return 0, fmt.Errorf("watermillsql: look up %s: %w", t.offsets, err)
+		return 0, wrap("look up "+t.offsets, err)
 	}
 	h := fnv.New64a()
 	_, _ = h.Write([]byte("tailrace watermill owner\x00" + strconv.FormatInt(id, 10) + "\x00" + t.group))
@@ -81,9 +81,17 @@ func (t tables) key(ctx context.Context, db *sql.Conn) (int64, error) {
 
 // begin makes sure that there is a position, as Watermill's subscriber does.
 func (t tables) begin(ctx context.Context, db *sql.Conn) error {
-	for _, q := range t.create {
+	var exists bool
+	if err := db.QueryRowContext(ctx, `SELECT to_regclass($1) IS NOT NULL`, t.offsets).Scan(&exists); err != nil {
+		return wrap("look up "+t.offsets, err)
+	}
+	queries := t.zero
+	if !exists { // Making sure of a table that is there would need the right to make tables.
+		queries = append(t.create[:len(t.create):len(t.create)], t.zero...)
+	}
+	for _, q := range queries {
 		if _, err := db.ExecContext(ctx, q.Query, q.Args...); err != nil {
-			return fmt.Errorf("watermillsql: make sure that %s has a position: %w", t.offsets, err)
+			return wrap("make sure that "+t.offsets+" has a position", err)
 		}
 	}
 	return nil
