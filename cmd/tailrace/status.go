@@ -11,27 +11,40 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tailrace-go/tailrace/bus/outbox"
+	"github.com/tailrace-go/tailrace/forwarder/watermillsql"
 )
 
 func statusCommand() *cobra.Command {
 	var s settings
+	var w watermillSettings
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Say how an outbox stands",
 		Long: `Say how an outbox stands: its version, the events that wait and those that are dead, and how many ids
-are left. It reads only.`,
+are left. It reads only.
+
+With --watermill-topic it says how the tables of Watermill's forwarder stand in place of an outbox.`,
 	}
 	s.shareDatabase(cmd)
+	w.defineTables(&s, cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		shared, err := s.connect(cmd.Flags(), environment(), true)
-		if err != nil {
-			return badConfiguration(err)
+		environ := environment()
+		shared, err := s.connect(cmd.Flags(), environ, true)
+		if err := badConfiguration(err, s.resolve(cmd.Flags(), environ), w.check(cmd.Flags())); err != nil {
+			return err
 		}
 		db, err := openDatabase(shared.DatabaseURL, 2)
 		if err != nil {
 			return err
 		}
 		defer func() { _ = db.Close() }()
+		if w.topic != "" {
+			status, err := watermillsql.Inspect(cmd.Context(), w.tables(db))
+			if err != nil {
+				return err
+			}
+			return printWatermillStatus(cmd.OutOrStdout(), status)
+		}
 		status, err := outbox.Status(cmd.Context(), db, shared.OutboxTable)
 		if err != nil {
 			return explain(err, shared.OutboxTable)
@@ -66,6 +79,31 @@ func printStatus(w io.Writer, status outbox.TableStatus) error {
 	}
 	for _, line := range status.Warnings {
 		fmt.Fprintf(table, "note\t%s\n", line)
+	}
+	return table.Flush()
+}
+
+func printWatermillStatus(w io.Writer, status watermillsql.TableStatus) error {
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(table, "messages\t%s\n", status.Messages)
+	fmt.Fprintf(table, "offsets\t%s\n", status.Offsets)
+	fmt.Fprintf(table, "group\t%q\n", status.ConsumerGroup)
+	at := "none: nothing was forwarded for this group"
+	if status.Started {
+		at = fmt.Sprintf("transaction %d, offset %d", status.Transaction, status.Offset)
+	}
+	fmt.Fprintf(table, "position\t%s\n", at)
+	behind := strconv.FormatInt(status.Behind, 10)
+	switch {
+	case status.Behind >= watermillsql.Backlog:
+		behind += " or more"
+		fallthrough
+	case status.Behind > 0:
+		behind += fmt.Sprintf(", the oldest for %s", status.Oldest.Round(time.Millisecond))
+	}
+	fmt.Fprintf(table, "behind\t%s\n", behind)
+	if status.Behind > 0 && status.Writer != 0 {
+		fmt.Fprintf(table, "note\tprocess %d of the server has a transaction open for %s: what was begun later waits for it\n", status.Writer, status.WritesFor.Round(time.Millisecond))
 	}
 	return table.Flush()
 }

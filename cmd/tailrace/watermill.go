@@ -30,20 +30,37 @@ type watermillSettings struct {
 }
 
 func (w *watermillSettings) define(own *settings, cmd *cobra.Command) {
-	define(own, cmd, &w.topic, setting{flag: "watermill-topic", variable: "TAILRACE_WATERMILL_TOPIC", kind: "name"},
-		"ForwarderTopic of Watermill's forwarder, which this process takes the place of: it forwards the table watermill_<topic> in place of the outbox", parseText)
-	define(own, cmd, &w.group, setting{flag: "consumer-group", variable: "TAILRACE_CONSUMER_GROUP", kind: "name"},
-		"ConsumerGroup of that forwarder's subscriber", parseText)
+	w.defineTables(own, cmd)
 	define(own, cmd, &w.key, setting{flag: "watermill-key-metadata", variable: "TAILRACE_WATERMILL_KEY_METADATA", kind: "field"},
 		"field of the messages' metadata that is the record key; without it no record has one", parseText)
 	define(own, cmd, &w.partitioner, setting{flag: "watermill-partitioner", variable: "TAILRACE_WATERMILL_PARTITIONER", kind: "name", text: string(kafka.FNV1a)},
 		"how a key picks its partition: fnv1a, as watermill-kafka's publisher, or murmur2, as Java's clients", oneOf(kafka.FNV1a, kafka.Murmur2))
 	define(own, cmd, &w.attempts, setting{flag: "watermill-attempts", variable: "TAILRACE_WATERMILL_ATTEMPTS", kind: "count", text: "3"},
 		"how often a message is tried that Kafka refuses for its own sake, before a copy goes to the dead letters", parseCount(1, math.MaxInt32))
+}
+
+// defineTables adds what says which tables they are.
+func (w *watermillSettings) defineTables(own *settings, cmd *cobra.Command) {
+	define(own, cmd, &w.topic, setting{flag: "watermill-topic", variable: "TAILRACE_WATERMILL_TOPIC", kind: "name"},
+		"ForwarderTopic of Watermill's forwarder: its table watermill_<topic> in place of the outbox", parseText)
+	define(own, cmd, &w.group, setting{flag: "consumer-group", variable: "TAILRACE_CONSUMER_GROUP", kind: "name"},
+		"ConsumerGroup of that forwarder's subscriber", parseText)
 	define(own, cmd, &w.messages, setting{flag: "watermill-messages-table", variable: "TAILRACE_WATERMILL_MESSAGES_TABLE", kind: "sql"},
 		`the table of messages as it stands in SQL, if not "watermill_<topic>"`, parseText)
 	define(own, cmd, &w.offsets, setting{flag: "watermill-offsets-table", variable: "TAILRACE_WATERMILL_OFFSETS_TABLE", kind: "sql"},
 		`the table of offsets as it stands in SQL, if not "watermill_offsets_<topic>"`, parseText)
+}
+
+// tables is the part of the configuration that says which tables they are.
+func (w *watermillSettings) tables(db *sql.DB) watermillsql.Config {
+	config := watermillsql.Config{DB: db, Topic: w.topic, ConsumerGroup: w.group}
+	if w.messages != "" {
+		config.Schema = wsql.DefaultPostgreSQLSchema{GenerateMessagesTableName: func(string) string { return w.messages }}
+	}
+	if w.offsets != "" {
+		config.Offsets = wsql.DefaultPostgreSQLOffsetsAdapter{GenerateMessagesOffsetsTableName: func(string) string { return w.offsets }}
+	}
+	return config
 }
 
 // check returns an error for flags that do not go together.
@@ -84,16 +101,10 @@ func (s *forwardSettings) buildWatermill(shared connect.Config, db *sql.DB, logg
 	if err != nil {
 		return nil, err
 	}
-	config := watermillsql.Config{
-		DB: db, Topic: w.topic, ConsumerGroup: w.group, KeyMetadata: w.key, Sender: sender, DeadLetterTopic: deadLetters, Attempts: w.attempts,
-		BatchSize: s.batch, Window: s.window, Lease: s.lease, DrainTimeout: s.drain, Logger: logger, Registerer: registry, Tracer: tracer,
-	}
-	if w.messages != "" {
-		config.Schema = wsql.DefaultPostgreSQLSchema{GenerateMessagesTableName: func(string) string { return w.messages }}
-	}
-	if w.offsets != "" {
-		config.Offsets = wsql.DefaultPostgreSQLOffsetsAdapter{GenerateMessagesOffsetsTableName: func(string) string { return w.offsets }}
-	}
+	config := w.tables(db)
+	config.KeyMetadata, config.Sender, config.DeadLetterTopic, config.Attempts = w.key, sender, deadLetters, w.attempts
+	config.BatchSize, config.Window, config.Lease, config.DrainTimeout = s.batch, s.window, s.lease, s.drain
+	config.Logger, config.Registerer, config.Tracer = logger, registry, tracer
 	forward, err := watermillsql.New(config)
 	if err != nil {
 		return nil, err

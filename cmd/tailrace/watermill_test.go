@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -15,6 +16,8 @@ import (
 	wforwarder "github.com/ThreeDotsLabs/watermill/components/forwarder"
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/stretchr/testify/require"
+
+	"github.com/tailrace-go/tailrace/bus/bustest"
 )
 
 const (
@@ -79,20 +82,38 @@ func TestForwardsWatermillsTables(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	sent := b.publishWatermill(2000, 50)
-	b.broker.ProduceLatency(20 * time.Millisecond)
+	// Its first batches pass, the others wait until it is dead.
+	var batches atomic.Int64
+	dead := make(chan struct{})
+	b.broker.FailProduce(func(string, int32) bustest.Action {
+		if batches.Add(1) > 6 {
+			<-dead
+		}
+		return bustest.Pass
+	})
 	flags := []string{
 		"--watermill-topic", watermillTopic, "--consumer-group", watermillGroup, "--watermill-key-metadata", keyMetadata,
 		"--window", "200", "--batch-size", "100",
 	}
 	p := b.forward(flags...)
 	b.waitArrived(1)
-	require.Eventually(t, func() bool { return b.behind() < 1950 }, patience, tick)
+	require.Eventually(t, func() bool { return b.behind() < 2000 }, patience, tick)
 	p.signal(syscall.SIGKILL)
 	require.Equal(t, -1, p.wait())
 	left := b.behind()
 	require.Positive(t, left, "it was killed after its work")
-	b.broker.ProduceLatency(0)
+	close(dead)
+	b.broker.FailProduce(nil)
+	status := []string{"status", "--watermill-topic", watermillTopic, "--consumer-group", watermillGroup}
+	code, output := run(t, []string{"DATABASE_URL=" + b.dsn}, status...)
+	require.Zero(t, code, output)
+	require.Regexp(t, `(?m)^behind +1\d\d\d, the oldest for`, output)
 	b.watermillForwards()
+	_, output = run(t, []string{"DATABASE_URL=" + b.dsn}, status...)
+	require.Regexp(t, `(?m)^behind +0$`, output)
+	_, output = run(t, []string{"DATABASE_URL=" + b.dsn}, append(status, "--consumer-group", "nobody's")...)
+	require.Regexp(t, `(?m)^position +none`, output)
+	require.Regexp(t, `(?m)^behind +2000,`, output)
 	got := reckon(t, maps.Clone(sent), b.broker.Records(t, topic))
 	t.Logf("killed with %d of 2000 left: %v", left, got)
 	require.Equal(t, tally{sent: 2000, delivered: 2000, duplicated: got.duplicated}, got)

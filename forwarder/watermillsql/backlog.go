@@ -41,14 +41,23 @@ func (s *session) sample(ctx context.Context) (stop func()) {
 	return func() { cancel(); sampling.Wait() }
 }
 
-// backlog counts the rows behind the recorded position, up to backlogLimit, and tells the age of the first.
-// created_at has no time zone: the age is right if this session has the publisher's.
+// backlog counts the rows behind the recorded position; see behind.
 func (t tables) backlog(ctx context.Context, db *sql.DB) (rows int64, oldest time.Duration, err error) {
-	var at position
-	err = db.QueryRowContext(ctx, `SELECT `+columns+` FROM `+t.offsets+` WHERE consumer_group = $1`, t.group).Scan(&at.offset, &at.transaction)
+	at, err := t.recorded(ctx, db)
 	if err != nil {
 		return 0, 0, wrap("read the position", err)
 	}
+	return t.behind(ctx, db, at)
+}
+
+func (t tables) recorded(ctx context.Context, db *sql.DB) (at position, err error) {
+	err = db.QueryRowContext(ctx, `SELECT `+columns+` FROM `+t.offsets+` WHERE consumer_group = $1`, t.group).Scan(&at.offset, &at.transaction)
+	return at, err
+}
+
+// behind counts the rows behind a position, up to backlogLimit, and tells the age of the first. created_at
+// has no time zone: the age is right if this session has the publisher's.
+func (t tables) behind(ctx context.Context, db *sql.DB, at position) (rows int64, oldest time.Duration, err error) {
 	var seconds float64
 	err = db.QueryRowContext(ctx, t.backlogQuery(), decimal(at.transaction), at.offset, backlogLimit).Scan(&rows, &seconds)
 	return rows, time.Duration(seconds * float64(time.Second)), wrap("count what waits", err)

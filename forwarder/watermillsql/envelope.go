@@ -26,6 +26,14 @@ var (
 // unwrap returns the record that watermill-kafka's publisher makes of the message in an envelope: the
 // UUID's header, then the metadata. Those are in the order of their names here, in no order there.
 func (n names) unwrap(payload []byte, keyField string) (delivery.Record, error) {
+	if record, ok := n.plain(payload, keyField); ok {
+		return record, nil
+	}
+	return n.general(payload, keyField)
+}
+
+// general reads any envelope, as components/forwarder does.
+func (n names) general(payload []byte, keyField string) (delivery.Record, error) {
 	var e envelope
 	if err := json.Unmarshal(payload, &e); err != nil {
 		return delivery.Record{}, fmt.Errorf("%w: %w", errEnvelope, withoutContent(err))
@@ -34,7 +42,7 @@ func (n names) unwrap(payload []byte, keyField string) (delivery.Record, error) 
 		return delivery.Record{}, fmt.Errorf("%w: it has no destination_topic", errEnvelope)
 	}
 	record := delivery.Record{
-		Topic:   n.intern(e.DestinationTopic),
+		Topic:   n.intern([]byte(e.DestinationTopic)),
 		Value:   e.Payload,
 		Headers: make([]delivery.Header, 1, len(e.Metadata)+1),
 	}
@@ -44,7 +52,7 @@ func (n names) unwrap(payload []byte, keyField string) (delivery.Record, error) 
 		if reserved && name == delivery.UUIDHeader {
 			continue // a dead letter has one UUID
 		}
-		record.Headers = append(record.Headers, delivery.Header{Key: n.intern(name), Value: []byte(value)})
+		record.Headers = append(record.Headers, delivery.Header{Key: n.intern([]byte(name)), Value: []byte(value)})
 	}
 	slices.SortFunc(record.Headers[1:], byName)
 	if key := e.Metadata[keyField]; key != "" && keyField != "" {
@@ -87,12 +95,13 @@ type names map[string]string
 // maxNames bounds it against messages whose names are data.
 const maxNames = 1000
 
-func (n names) intern(name string) string {
-	if known, ok := n[name]; ok {
+func (n names) intern(name []byte) string {
+	if known, ok := n[string(name)]; ok {
 		return known
 	}
+	fresh := string(name)
 	if len(n) < maxNames {
-		n[name] = name
+		n[fresh] = fresh
 	}
-	return name
+	return fresh
 }

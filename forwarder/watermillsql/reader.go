@@ -219,7 +219,7 @@ func (n names) wrapped(uuid, payload, metadata []byte) delivery.Record {
 		return record
 	}
 	for name, value := range fields {
-		record.Headers = append(record.Headers, delivery.Header{Key: n.intern(name), Value: []byte(value)})
+		record.Headers = append(record.Headers, delivery.Header{Key: n.intern([]byte(name)), Value: []byte(value)})
 	}
 	slices.SortFunc(record.Headers[1:], byName)
 	return record
