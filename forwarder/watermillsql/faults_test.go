@@ -8,6 +8,7 @@ import (
 
 	wkafka "github.com/ThreeDotsLabs/watermill-kafka/v3/pkg/kafka"
 	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/lib/pq"
 	"github.com/stretchr/testify/require"
 
 	"github.com/tailrace-go/tailrace/bus/bustest"
@@ -55,23 +56,22 @@ func TestDatabaseConnectionsLost(t *testing.T) {
 	b := setup(t)
 	b.broker.CreateTopic(t, orders, 3, nil)
 	b.publish(400, 20, 4)
-	f := b.forwarder(func(c *watermillsql.Config) { c.BatchSize, c.Window = 20, 50 })
-	stop := b.run(f)
+	const name = "to be cut off"
+	own := b.open(func(c *pq.Config) { c.ApplicationName = name })
+	stop := b.run(b.forwarder(func(c *watermillsql.Config) { c.DB, c.BatchSize, c.Window = own, 20, 50 }))
 	kills := 0
-	for b.behind() > 0 || kills < 5 {
-		if _, err := b.db.Exec(`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()
-			AND query ~ 'watermill_'`); err == nil {
-			kills++
-		}
+	for range 40 {
+		var killed int
+		require.NoError(t, b.db.QueryRow(`SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+			WHERE datname = current_database() AND application_name = $1`, name).Scan(&killed))
+		kills += killed
 		b.publish(20, 20, 4)
-		if kills > 20 {
-			break
-		}
 	}
+	require.Positive(t, kills)
 	b.waitPassed()
 	stop()
 	c := b.count(orders)
-	t.Log(kills, "times;", c)
+	t.Log(kills, "connections;", c)
 	require.Equal(t, tally{sent: c.sent, delivered: c.sent, twice: c.twice}, c)
 }
 

@@ -47,6 +47,7 @@ type session struct {
 	alarms   alarms
 	graves   error // why the dead-letter topic takes no copies
 	rival    error
+	moved    bool // the position is somebody else's
 	draining bool
 	closing  bool
 }
@@ -99,7 +100,7 @@ func (s *session) run(ctx context.Context) error {
 		}
 	}
 	s.finish(recorderDone)
-	if s.recorded < s.window.passed && !errors.Is(err, errMoved) {
+	if s.recorded < s.window.passed && !s.moved {
 		err = errors.Join(err, fmt.Errorf("watermillsql: the position could not be recorded in time: %d messages will be delivered once more", s.window.passed-s.recorded))
 	}
 	stopRecording()
@@ -233,7 +234,7 @@ func (s *session) noted() (err error) {
 		case r.moved != nil:
 			s.log.Warn("another program moved the position: what is on its way is dropped, and the work goes on from there; some of it is delivered twice. Is Watermill's forwarder running, too?",
 				"table", s.tables.offsets, "consumer_group", s.tables.group, "was", s.recorder.at.String(), "is", r.moved.String())
-			err = errMoved
+			s.moved, err = true, errMoved
 		case r.rival != nil:
 			if s.rival == nil {
 				s.log.Warn("waiting for the offsets row", "table", s.tables.offsets, "consumer_group", s.tables.group, "error", r.rival)

@@ -199,6 +199,7 @@ type watermillForwarder struct {
 	message.Publisher
 	b         *bundle
 	quota     atomic.Int64
+	begun     atomic.Int64
 	published atomic.Int64
 	inner     *wforwarder.Forwarder
 	done      chan error
@@ -207,6 +208,7 @@ type watermillForwarder struct {
 var errQuota = errors.New("no more for now")
 
 func (w *watermillForwarder) Publish(topic string, messages ...*message.Message) error {
+	w.begun.Add(1)
 	for _, msg := range messages {
 		if w.quota.Add(-1) < 0 {
 			w.quota.Add(1)
@@ -282,15 +284,17 @@ func (b *bundle) rows() (n int) {
 	return n
 }
 
-// as opens the database as another role.
-func (b *bundle) as(role string) *sql.DB {
+// open opens the database otherwise.
+func (b *bundle) open(change func(*pq.Config)) *sql.DB {
 	b.t.Helper()
 	config, err := pq.NewConfig(b.dsn)
 	require.NoError(b.t, err)
-	config.User, config.Password = role, "forwards"
+	change(&config)
 	connector, err := pq.NewConnectorConfig(config)
 	require.NoError(b.t, err)
-	return sql.OpenDB(connector)
+	db := sql.OpenDB(connector)
+	b.t.Cleanup(func() { _ = db.Close() })
+	return db
 }
 
 func (b *bundle) waitPassed() {
