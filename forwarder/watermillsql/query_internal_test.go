@@ -37,19 +37,26 @@ func TestReadsFollowTheIndex(t *testing.T) {
 		tables.gateQuery():    {"17", 40},
 		tables.backlogQuery(): {"17", 40, backlogLimit},
 	} {
-		rows, err := lease.Conn().QueryContext(t.Context(), `EXPLAIN `+query, args...)
-		require.NoError(t, err)
-		var plan strings.Builder
-		for rows.Next() {
-			var line string
-			require.NoError(t, rows.Scan(&line))
-			plan.WriteString(line + "\n")
-		}
-		require.NoError(t, rows.Err())
-		require.Contains(t, plan.String(), "using watermill_x_pkey on watermill_x", query)
-		require.Regexp(t, `Index Cond: \(\(?ROW\(transaction_id, "offset"\) > ROW\(`, plan.String())
+		plan := explain(t, lease, query, args...)
+		require.Contains(t, plan, "using watermill_x_pkey on watermill_x", query)
+		require.Regexp(t, `Index Cond: \(\(?ROW\(transaction_id, "offset"\) > ROW\(`, plan)
 		if query == tables.readQuery() {
-			require.NotContains(t, plan.String(), "Sort")
+			require.NotContains(t, plan, "Sort")
 		}
 	}
+}
+
+func explain(t *testing.T, lease *pglease.Lease, query string, args ...any) string {
+	t.Helper()
+	rows, err := lease.Conn().QueryContext(t.Context(), `EXPLAIN `+query, args...)
+	require.NoError(t, err)
+	defer func() { _ = rows.Close() }()
+	var plan strings.Builder
+	for rows.Next() {
+		var line string
+		require.NoError(t, rows.Scan(&line))
+		plan.WriteString(line + "\n")
+	}
+	require.NoError(t, rows.Err())
+	return plan.String()
 }

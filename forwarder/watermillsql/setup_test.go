@@ -106,7 +106,7 @@ func (b *bundle) start(f *watermillsql.Forwarder) (cancel, wait func()) {
 	wait = sync.OnceFunc(func() {
 		select {
 		case err := <-done:
-			assert.NoError(b.t, err)
+			assert.NoError(b.t, err) //nolint:testifylint // A cleanup must not leave the others undone.
 		case <-time.After(patience):
 			b.t.Error("the forwarder did not stop")
 		}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"slices"
 	"strconv"
 
 	wsql "github.com/ThreeDotsLabs/watermill-sql/v3/pkg/sql"
@@ -87,7 +88,7 @@ func (t tables) begin(ctx context.Context, db *sql.Conn) error {
 	}
 	queries := t.zero
 	if !exists { // Making sure of a table that is there would need the right to make tables.
-		queries = append(t.create[:len(t.create):len(t.create)], t.zero...)
+		queries = slices.Concat(t.create, t.zero)
 	}
 	for _, q := range queries {
 		if _, err := db.ExecContext(ctx, q.Query, q.Args...); err != nil {
