@@ -101,7 +101,7 @@ func (s *forwardSettings) run(cmd *cobra.Command) (err error) {
 	if err := badConfiguration(err, tracingErr); err != nil {
 		return err
 	}
-	if err := badConfiguration(s.watermill.check(cmd.Flags())); err != nil {
+	if err := badConfiguration(s.watermill.check(cmd.Flags()), s.watermill.alone(s.more)); err != nil {
 		return err
 	}
 	logger := s.log.logger(cmd.ErrOrStderr())

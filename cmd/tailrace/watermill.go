@@ -2,6 +2,7 @@ package main
 
 import (
 	"database/sql"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math"
@@ -77,7 +78,7 @@ func (w *watermillSettings) check(flags *pflag.FlagSet) error {
 		}
 		return nil
 	}
-	for _, flag := range []string{"table", "engine", "retention"} {
+	for _, flag := range []string{"table", "outbox", "group", "engine", "retention"} {
 		if flags.Changed(flag) {
 			odd = append(odd, "--"+flag)
 		}
@@ -86,6 +87,14 @@ func (w *watermillSettings) check(flags *pflag.FlagSet) error {
 		return fmt.Errorf("%s: not with --watermill-topic, which forwards another table than the outbox and deletes nothing", strings.Join(odd, ", "))
 	}
 	return nil
+}
+
+// alone returns an error for outboxes that come from the environment.
+func (w *watermillSettings) alone(more addresses) error {
+	if w.topic == "" || len(more) == 0 {
+		return nil
+	}
+	return errors.New("TAILRACE_OUTBOXES: not with --watermill-topic, whose tables are in the database of DATABASE_URL: leave it out")
 }
 
 // buildWatermill makes the engine over Watermill's tables. It starts nothing.
