@@ -201,3 +201,17 @@ func TestBenchToldWrong(t *testing.T) {
 	require.Equal(t, 1, code, output)
 	require.NotContains(t, output, "s3cr3t")
 }
+
+// TestThePerformancePageHasEveryMeasure, and a plot that can be shown.
+func TestThePerformancePageHasEveryMeasure(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile(filepath.Join("..", "..", "docs", "performance.md"))
+	require.NoError(t, err)
+	_, list := run(t, nil, "bench", "--list")
+	for line := range strings.Lines(list) {
+		name, _, _ := strings.Cut(line, " ")
+		require.Contains(t, string(page), "`"+name+"`", "what is compared")
+		require.Contains(t, string(page), "\n"+name+": ", "the table of a run")
+	}
+	requireXML(t, filepath.Join("..", "..", "docs", "performance.svg"))
+}

@@ -118,51 +118,61 @@ func TestSVG(t *testing.T) {
 	require.Equal(t, []string{"479", "77", "320", "480"}, widths)
 }
 
-// setup is a bench on a database and a broker of the test's own, and a room.
-func setup(t *testing.T) (*bench, *room) {
-	t.Helper()
+// TestRooms shares one broker, since Apache Kafka takes its time to start.
+func TestRooms(t *testing.T) {
+	t.Parallel()
 	_, dsn := bustest.Postgres(t)
 	cluster := kafka.Config{Brokers: bustest.Kafka(t).Brokers()}
 	config, _, err := Config{DatabaseURL: dsn, Kafka: &cluster}.complete()
 	require.NoError(t, err)
-	b := &bench{Config: config}
-	b.servers = newServers(b.Config)
+	b := &bench{Config: config, servers: newServers(config)}
 	require.NoError(t, b.servers.start(t.Context()))
-	t.Cleanup(func() { require.NoError(t, b.servers.stop()) })
-	r, err := b.room(t.Context(), 0)
-	require.NoError(t, err)
-	return b, r
+	for name, test := range map[string]func(*testing.T, *bench, *room){
+		"a figure is of all events":      aFigureIsOfAllEvents,
+		"the loop ends with a fault":     theLoopEndsWithAFault,
+		"transactions are counted":       transactionsAreCounted,
+		"what is left goes with the end": func(*testing.T, *bench, *room) {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r, err := b.room(t.Context(), 0)
+			require.NoError(t, err)
+			test(t, b, r)
+		})
+	}
+	require.NoError(t, b.servers.stop())
+	require.Empty(t, b.servers.rooms)
 }
 
-// TestAFigureIsOfAllEvents: a run that lost one, or left one, is an error and no figure.
-func TestAFigureIsOfAllEvents(t *testing.T) {
-	t.Parallel()
-	b, r := setup(t)
+// aFigureIsOfAllEvents: a run that lost one, or left one, is an error and no figure.
+func aFigureIsOfAllEvents(t *testing.T, b *bench, r *room) {
+	t.Helper()
 	require.NoError(t, r.fill(t.Context(), 10))
 	require.ErrorContains(t, r.whole(t.Context(), 10), "of 10 events 0 are in Kafka and 10 are still pending")
 	_, err := b.forward(t.Context(), r, 11)
 	require.ErrorContains(t, err, "of 11 events 10 are in Kafka and 0 are still pending")
 }
 
-// TestTheLoopEndsWithAFault of the broker, instead of waiting for what never comes.
-func TestTheLoopEndsWithAFault(t *testing.T) {
-	t.Parallel()
-	_, r := setup(t)
+// theLoopEndsWithAFault of the broker, instead of waiting for what never comes.
+func theLoopEndsWithAFault(t *testing.T, _ *bench, r *room) {
+	t.Helper()
 	require.NoError(t, r.deleteTopic(t.Context()))
 	_, err := r.loop(t.Context(), 10, settleByUpdate)
 	require.ErrorContains(t, err, "bare loop")
 }
 
-// TestUsage: what is asked of the operating system and of the database grows with use.
-func TestUsage(t *testing.T) {
-	t.Parallel()
-	_, r := setup(t)
+func transactionsAreCounted(t *testing.T, _ *bench, r *room) {
+	t.Helper()
 	before, err := r.transactions(t.Context())
 	require.NoError(t, err)
 	require.Eventually(t, func() bool {
 		after, err := r.transactions(t.Context())
 		return err == nil && after > before
 	}, time.Minute, 10*time.Millisecond)
+}
+
+// TestUsage: what is asked of the operating system grows with use.
+func TestUsage(t *testing.T) {
+	t.Parallel()
 	if runtime.GOOS != "linux" {
 		return
 	}

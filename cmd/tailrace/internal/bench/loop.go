@@ -23,7 +23,8 @@ const (
 )
 
 const (
-	loopBatch  = 2000 // rows a read
+	loopRows   = 2000 // rows a read at most
+	loopBatch  = 1000 // rows a read for each partition, so that no batch comes near a broker's usual 1 MB
 	loopSettle = 5000 // rows a settling statement at most
 )
 
@@ -128,7 +129,7 @@ func (l *loop) readAll(ctx context.Context) error {
 }
 
 func (l *loop) readChunk(ctx context.Context, statement *sql.Stmt, last *int64, chunk *loopChunk) (n int, err error) {
-	rows, err := statement.QueryContext(ctx, *last, loopBatch)
+	rows, err := statement.QueryContext(ctx, *last, min(loopRows, loopBatch*len(l.sequence)))
 	if err != nil {
 		return 0, err
 	}
@@ -203,7 +204,7 @@ func (l *loop) send(ctx context.Context, chunk *loopChunk) error {
 		if requests[leader] == nil {
 			requests[leader] = &sarama.ProduceRequest{RequiredAcks: sarama.WaitForAll, Timeout: 10_000, Version: 8}
 		}
-		n := int32(len(records)) //nolint:gosec // at most loopBatch
+		n := int32(len(records)) //nolint:gosec // at most loopRows
 
 		requests[leader].AddBatch(l.room.topic, int32(partition), &sarama.RecordBatch{
 			Version: 2, LastOffsetDelta: n - 1, FirstTimestamp: now, MaxTimestamp: now, Records: records,

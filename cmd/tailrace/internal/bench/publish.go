@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"strings"
 
 	"github.com/ThreeDotsLabs/watermill"
 	wsql "github.com/ThreeDotsLabs/watermill-sql/v3/pkg/sql"
@@ -14,7 +13,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/tailrace-go/tailrace/bus"
-	"github.com/tailrace-go/tailrace/bus/outbox"
 	"github.com/tailrace-go/tailrace/envelopes"
 )
 
@@ -209,8 +207,8 @@ func (d *desk) watermillPublish(_ context.Context, tx *sql.Tx) error {
 // the other, to the outbox or to Watermill's table.
 func (d *desk) complete(ctx context.Context, n int) error {
 	var written int
-	if err := d.db.QueryRowContext(ctx, `SELECT (SELECT count(*) FROM `+outbox.DefaultTable+`) + (SELECT count(*) FROM `+
-		strings.ReplaceAll(wsql.DefaultPostgreSQLSchema{}.MessagesTable(watermillTopic), `"`, "")+`)`).Scan(&written); err != nil {
+	query := `SELECT (SELECT count(*) FROM event_outbox) + (SELECT count(*) FROM ` + wsql.DefaultPostgreSQLSchema{}.MessagesTable(watermillTopic) + `)`
+	if err := d.db.QueryRowContext(ctx, query).Scan(&written); err != nil {
 		return err
 	}
 	if written != 2*n {

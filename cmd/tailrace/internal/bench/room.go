@@ -31,7 +31,7 @@ type room struct {
 	servers *servers
 }
 
-// cleanup bounds the removing of a room.
+// cleanup bounds the removing of a room, and the wait for its topic.
 const cleanup = 30 * time.Second
 
 // room makes a room on the broker of that latency. The caller closes it.
@@ -69,7 +69,29 @@ func (r *room) furnish(ctx context.Context) (err error) {
 	if _, err := outbox.Migrate(ctx, r.db, outbox.MigrateConfig{}); err != nil {
 		return err
 	}
-	return kafka.CreateTopics(ctx, r.cluster, kafka.Topic{Name: r.topic, TopicShape: kafka.TopicShape{Partitions: r.partitions(), ReplicationFactor: -1}})
+	shape := kafka.TopicShape{Partitions: r.partitions(), ReplicationFactor: -1}
+	if err := kafka.CreateTopics(ctx, r.cluster, kafka.Topic{Name: r.topic, TopicShape: shape}); err != nil {
+		return err
+	}
+	return r.ready(ctx)
+}
+
+// ready waits until the topic's leaders know that they are: Apache Kafka tells of them before. The loop would
+// end, and the others lose time.
+func (r *room) ready(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, cleanup)
+	defer cancel()
+	for {
+		_, err := r.arrived()
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return errors.Join(context.Cause(ctx), err)
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
 }
 
 // close removes the schema and the topic, whoever still works with them. It may be called again.
