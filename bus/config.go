@@ -40,7 +40,10 @@ type Config struct {
 	DB *sql.DB
 	// Table is the outbox table, "table" or "schema.table". Default: event_outbox.
 	Table string
-	// Outbox writes the events in place of an outbox.Writer on DB and Table. Without DB there is no
+	// Shards is outbox.WriterConfig.Shards: how many shards the outbox must have at least, for events to go to
+	// the shard of their key. Default: 0, an outbox of one table.
+	Shards int
+	// Outbox writes the events in place of an outbox.Writer on DB, Table and Shards. Without DB there is no
 	// Transact.
 	Outbox Outbox
 	// OnCommit, if set, is called once after each transaction that [Bus.Transact] committed and after
@@ -107,14 +110,16 @@ func New(config Config) (*Bus, error) {
 	case config.Publisher != nil && outboxed:
 		fault("both an outbox and Publisher are set: an event goes one way only, leave one out")
 	case config.DB != nil && config.Outbox == nil:
-		writer, err := outbox.NewWriter(outbox.WriterConfig{DB: config.DB, Table: config.Table})
+		writer, err := outbox.NewWriter(outbox.WriterConfig{DB: config.DB, Table: config.Table, Shards: config.Shards})
 		if err != nil {
-			fault("Table: %w", err)
+			fault("Table, Shards: %w", err)
 		} else {
 			config.Outbox = writer
 		}
 	case config.Table != "":
 		fault("Table is set, but no DB to have it in: the table of an Outbox of your own is its own matter")
+	case config.Shards != 0:
+		fault("Shards is set, but no DB to have them in: those of an Outbox of your own are its own matter")
 	}
 	if len(faults) > 0 {
 		return nil, errors.Join(faults...)

@@ -10,8 +10,8 @@ import (
 )
 
 // Tx is what a Bus needs of a transaction. *sql.Tx has it and so has what wraps one, such as *sqlx.Tx;
-// bus/pgxtx adapts pgx.Tx. A *sql.DB has it not, on purpose. The Bus executes one statement a call with it and
-// never ends it.
+// bus/pgxtx adapts pgx.Tx. A *sql.DB has it not, on purpose. The Bus executes one statement a call with it, three
+// in a call that finds more shards of the outbox than before, and never ends it.
 type Tx = outbox.Tx
 
 // txKey is a transaction's place in a context: one a Bus, so that a service with two databases cannot mix

@@ -201,6 +201,9 @@ func (f *Forwarder) serve(ctx context.Context, claim *outbox.Claim) (owned bool,
 			f.config.Logger.Warn("could not release the outbox; its server frees it", "error", err)
 		}
 	}()
+	if open, err := f.open(ctx, claim); !open {
+		return true, err
+	}
 	lowWater, err := claim.Start(ctx)
 	if err != nil {
 		return false, err

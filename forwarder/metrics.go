@@ -16,6 +16,7 @@ type metrics struct {
 	readSeconds, settleSeconds, readRows, settleRows      prometheus.Histogram
 	produceSeconds, forwardSeconds, batchEvents           prometheus.Histogram
 	inFlight, waitingRows, pausedTopics, gapCount, owning prometheus.Gauge
+	closedShard                                           prometheus.Gauge
 	pendingRows, oldestSeconds, ownedSince                prometheus.Gauge
 	handovers                                             *prometheus.CounterVec
 
@@ -74,6 +75,7 @@ func newMetrics(registerer prometheus.Registerer, name string) (*metrics, error)
 		pausedTopics:   gauge("paused_topics", "Topics that are unknown or not authorised."),
 		gapCount:       gauge("gaps", "Ranges of ids that were given out and not seen yet."),
 		owning:         gauge("owner", "1 while this process owns the outbox."),
+		closedShard:    gauge("closed_shard", "1 while this process owns a new shard that waits for the older ones."),
 		pendingRows:    gauge("pending_rows", "Rows that are not delivered yet and not dead, every 5 seconds. Of those not read yet, 10,000 are counted and more are estimated."),
 		oldestSeconds:  gauge("oldest_pending_age_seconds", "Age, since created_at, of the oldest row that is not delivered yet and not dead, every 5 seconds."),
 		ownedSince:     gauge("owned_since_timestamp_seconds", "Since when this process owns the outbox, in seconds since 1970; 0 while it does not."),

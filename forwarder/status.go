@@ -38,6 +38,8 @@ type Status struct {
 	// Flying is how many rows are read and not settled, Waiting how many wait behind a refused event or
 	// a paused topic.
 	Flying, Waiting int
+	// Opening is what the owner of a new shard waits for before it sends its first event, "" of any other.
+	Opening string
 }
 
 // Ready returns nil while the forwarder can do its part: it owns the outbox and reaches database and
@@ -66,6 +68,9 @@ func (s Status) Ready() error {
 func (s Status) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s, %d in flight, %d waiting", s.State, s.Flying, s.Waiting)
+	if s.Opening != "" {
+		fmt.Fprintf(&b, ", a new shard that waits: %s", s.Opening)
+	}
 	if len(s.Paused) > 0 {
 		fmt.Fprintf(&b, ", paused: %s", strings.Join(slices.Sorted(maps.Keys(s.Paused)), ", "))
 	}

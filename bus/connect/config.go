@@ -55,6 +55,9 @@ type Config struct {
 	DatabaseURL DSN `env:"DATABASE_URL"`
 	// OutboxTable is "table" or "schema.table".
 	OutboxTable string `env:"EVENT_OUTBOX_TABLE" envDefault:"event_outbox"`
+	// OutboxShards is how many shards the outbox must have at least, for events to go to the shard of their
+	// key; 0 is an outbox of one table. See docs/operations.md.
+	OutboxShards int `env:"EVENT_OUTBOX_SHARDS" envDefault:"0"`
 
 	// Tracing makes the spans of publishing and puts their trace and span ids into the events; see package
 	// bus. Without it there are neither spans nor ids.
@@ -86,7 +89,7 @@ func Load(environ map[string]string) (Config, error) {
 	var config Config
 	err := env.ParseWithOptions(&config, env.Options{
 		Environment: environ,
-		FuncMap:     map[reflect.Type]env.ParserFunc{reflect.TypeFor[bool](): parseBool},
+		FuncMap:     map[reflect.Type]env.ParserFunc{reflect.TypeFor[bool](): parseBool, reflect.TypeFor[int](): parseInt},
 	})
 	// env takes a variable that is set to nothing for unset.
 	if prefix, set := environ["EVENT_TOPIC_PREFIX"]; set && prefix == "" {
@@ -110,6 +113,15 @@ func parseBool(value string) (any, error) {
 	parsed, err := strconv.ParseBool(strings.TrimSpace(value))
 	if err != nil {
 		return nil, errors.New("is not a boolean: write true or false (1 and 0 will do)")
+	}
+	return parsed, nil
+}
+
+// parseInt says what is wrong without the value.
+func parseInt(value string) (any, error) {
+	parsed, err := strconv.Atoi(strings.TrimSpace(value))
+	if err != nil {
+		return nil, errors.New("is not a whole number")
 	}
 	return parsed, nil
 }

@@ -103,13 +103,13 @@ func TestEveryMistakeIsNamedWithoutASecret(t *testing.T) {
 		"KAFKA_BROKERS=ok:1,bad host:9092,other:notaport,u:"+secret+"@host:9092", "KAFKA_SECURITY_PROTOCOL=SASL_"+secret, "KAFKA_SASL_MECHANISM="+secret,
 		"EVENT_TOPIC_PREFIX=a b", "EVENT_AUDIT_TOPIC=c:d", "EVENT_NOTIFICATION_TOPIC=e/f", "EVENT_DEAD_LETTER_TOPIC=g h",
 		"SERVICE_NAME=user service", "USE_OUTBOX_PATTERN=ja", "ENABLE_EVENT_TRACING=nein", "ENABLE_EVENT_METRICS=vielleicht",
-		"EVENT_OUTBOX_TABLE=drop table", "DATABASE_URL=postgres://u:"+secret+"@host:notaport/db", "KAFKA_SASL_PASSWORD="+secret))
+		"EVENT_OUTBOX_TABLE=drop table", "EVENT_OUTBOX_SHARDS=four "+secret, "DATABASE_URL=postgres://u:"+secret+"@host:notaport/db", "KAFKA_SASL_PASSWORD="+secret))
 	text := fmt.Sprint(err, "\n", config.Validate())
 	require.ErrorIs(t, config.Validate(), connect.ErrConfig)
 	for _, variable := range []string{
 		"KAFKA_BROKERS", "KAFKA_SECURITY_PROTOCOL", "KAFKA_SASL_MECHANISM", "EVENT_TOPIC_PREFIX", "EVENT_AUDIT_TOPIC",
 		"EVENT_NOTIFICATION_TOPIC", "EVENT_DEAD_LETTER_TOPIC", "SERVICE_NAME", "USE_OUTBOX_PATTERN", "ENABLE_EVENT_TRACING",
-		"ENABLE_EVENT_METRICS", "EVENT_OUTBOX_TABLE", "DATABASE_URL",
+		"ENABLE_EVENT_METRICS", "EVENT_OUTBOX_TABLE", "EVENT_OUTBOX_SHARDS", "DATABASE_URL",
 	} {
 		require.Contains(t, text, "connect: invalid configuration: "+variable+": ")
 	}
@@ -122,6 +122,17 @@ func TestEveryMistakeIsNamedWithoutASecret(t *testing.T) {
 		require.ErrorContains(t, err, variable)
 	}
 	require.ErrorContains(t, load(t, "KAFKA_SECURITY_PROTOCOL=SSL", "KAFKA_SSL_CA_FILE=/no/such/file").Validate(), "/no/such/file")
+}
+
+func TestShards(t *testing.T) {
+	t.Parallel()
+	require.Zero(t, load(t).OutboxShards)
+	four := load(t, "EVENT_OUTBOX_SHARDS= 4")
+	require.Equal(t, 4, four.OutboxShards)
+	require.NoError(t, four.Validate())
+	for _, value := range []string{"-1", "65"} {
+		require.ErrorContains(t, load(t, "EVENT_OUTBOX_SHARDS="+value).Validate(), "EVENT_OUTBOX_SHARDS: outbox: "+value+" shards")
+	}
 }
 
 func TestWhichWay(t *testing.T) {

@@ -36,6 +36,10 @@ func (c Config) Validate() error {
 
 	_, err := outbox.NewWriter(outbox.WriterConfig{Table: c.OutboxTable})
 	check("EVENT_OUTBOX_TABLE", err)
+	if err == nil && c.OutboxShards != 0 {
+		_, err = outbox.NewWriter(outbox.WriterConfig{Table: c.OutboxTable, Shards: c.OutboxShards})
+		check("EVENT_OUTBOX_SHARDS", err)
+	}
 	if c.DatabaseURL != "" {
 		_, err := c.DatabaseURL.config()
 		check("DATABASE_URL", err)

@@ -21,6 +21,9 @@ const DefaultLockTimeout = pgtable.DefaultLockTimeout
 type MigrateConfig struct {
 	// Table is the outbox table, "table" or "schema.table". Default: [DefaultTable].
 	Table string
+	// Shards, if not 0, splits the table into so many, each a table of its own, or into more than it has.
+	// Fewer than it has are refused. Default: as many as there are; a table that was never split stays one.
+	Shards int
 	// Rewrite also does what stops publishers for as long as it takes, or what their code may depend
 	// on: it widens the ids of a table of any size (about 4 s a million rows) and drops a UNIQUE
 	// (event_id) that the unique (event_id, topic) replaces.
@@ -39,7 +42,11 @@ func (c MigrateConfig) complete() (MigrateConfig, table, error) {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	return c, t, errors.Join(tableErr, timeoutErr)
+	var shardsErr error
+	if tableErr == nil && c.Shards != 0 {
+		shardsErr = checkShards(t, c.Shards)
+	}
+	return c, t, errors.Join(tableErr, timeoutErr, shardsErr)
 }
 
 // Report says what [Migrate] did and what it left.
@@ -56,6 +63,8 @@ type Report struct {
 	Postponed []string
 	// Warnings says what the operator should know of, such as an index that slows the forwarder.
 	Warnings []string
+	// Shards are the reports of the further shards, in order, none for a table that is not split.
+	Shards []Report
 }
 
 // Migrate creates the outbox table, or brings the one that is there up to date with its rows. Any
@@ -77,11 +86,25 @@ func Migrate(ctx context.Context, db *sql.DB, config MigrateConfig) (Report, err
 		return Report{}, errors.New("outbox: Migrate needs a database")
 	}
 	m := &migrator{db: db, config: config, table: t}
-	err = pgtable.Insist(ctx, config.Logger, "outbox", func() (string, error) {
-		err := m.run(ctx)
+	if err := m.insist(ctx, m.run); err != nil {
+		return m.report, err
+	}
+	return m.report, m.insist(ctx, m.split)
+}
+
+// migrateTable migrates one table by itself.
+func migrateTable(ctx context.Context, db *sql.DB, config MigrateConfig, t table) (Report, error) {
+	m := &migrator{db: db, config: config, table: t}
+	err := m.insist(ctx, m.run)
+	return m.report, err
+}
+
+// insist does it again for as long as it gives way to somebody's lock.
+func (m *migrator) insist(ctx context.Context, do func(context.Context) error) error {
+	return pgtable.Insist(ctx, m.config.Logger, "outbox", func() (string, error) {
+		err := do(ctx)
 		return m.table.quoted(), err
 	})
-	return m.report, err
 }
 
 type migrator struct {

@@ -26,6 +26,9 @@ const maxName = 255
 // values are parameters, never part of the statement's text: the server writes the text of a statement
 // that fails into its log.
 //
+// It writes to that table also when the outbox is sharded, for which a [Writer] is needed: what it writes is
+// delivered, but not in order with what others write to the further shards.
+//
 // It is for writing. To read the table through Watermill, use [NewSubscriber]: sql.Subscriber tells the
 // database nothing of a nack, so it cannot count attempts.
 type SchemaAdapter struct {
@@ -38,6 +41,8 @@ type SchemaAdapter struct {
 
 	// topics, if set, has each message's own topic.
 	topics []string
+	// shards, if not 0, is how many the writer takes the outbox to have; see insertSharded.
+	shards int
 }
 
 var _ sql.SchemaAdapter = SchemaAdapter{}
@@ -55,6 +60,9 @@ func (a SchemaAdapter) InsertQuery(topic string, msgs message.Messages) (sql.Que
 	if a.topics != nil && len(a.topics) != len(msgs) {
 		return sql.Query{}, fmt.Errorf("outbox: %d messages, but %d topics", len(msgs), len(a.topics))
 	}
+	if a.shards > 0 {
+		return a.insertSharded(t, topic, msgs)
+	}
 	statements := statementsFor(t)
 	if len(msgs) == 1 {
 		return a.insertOne(statements, a.topicOf(topic, 0), msgs[0])
@@ -70,19 +78,9 @@ func (a SchemaAdapter) topicOf(topic string, i int) string {
 }
 
 func (a SchemaAdapter) insertOne(s *statements, topic string, msg *message.Message) (sql.Query, error) {
-	if err := checkMessage(topic, msg); err != nil {
-		return sql.Query{}, err
-	}
-	headers, _, err := appendHeaders(nil, msg.Metadata, make([]string, 0, 16))
+	args, err := columnsOf(topic, msg)
 	if err != nil {
-		return sql.Query{}, inMessage(msg, err)
-	}
-	args := append(make([]any, 0, 6), msg.UUID, topic, payloadOf(msg), nil, nil)
-	if key := msg.Metadata[delivery.KeyMetadata]; key != "" {
-		args[3] = []byte(key)
-	}
-	if len(headers) > 0 {
-		args[4] = string(headers)
+		return sql.Query{}, err
 	}
 	query := s.one
 	if a.MaxRetries > 0 {
@@ -94,11 +92,46 @@ func (a SchemaAdapter) insertOne(s *statements, topic string, msg *message.Messa
 	return sql.Query{Query: query, Args: args}, nil
 }
 
+// columnsOf returns the columns of one message, with room for two more arguments.
+func columnsOf(topic string, msg *message.Message) ([]any, error) {
+	if err := checkMessage(topic, msg); err != nil {
+		return nil, err
+	}
+	headers, _, err := appendHeaders(nil, msg.Metadata, make([]string, 0, 16))
+	if err != nil {
+		return nil, inMessage(msg, err)
+	}
+	args := append(make([]any, 0, 7), msg.UUID, topic, payloadOf(msg), nil, nil)
+	if key := msg.Metadata[delivery.KeyMetadata]; key != "" {
+		args[3] = []byte(key)
+	}
+	if len(headers) > 0 {
+		args[4] = string(headers)
+	}
+	return args, nil
+}
+
 func (a SchemaAdapter) insertMany(s *statements, topic string, msgs message.Messages) (sql.Query, error) {
+	args, err := a.arraysOf(topic, msgs)
+	if err != nil {
+		return sql.Query{}, err
+	}
+	query := s.many
+	if a.MaxRetries > 0 {
+		query, args = s.manyRetries, append(args, a.MaxRetries)
+	}
+	if a.IgnoreDuplicates {
+		query += ignoreDuplicates
+	}
+	return sql.Query{Query: query, Args: args}, nil
+}
+
+// arraysOf returns the columns of many messages, an array each, with room for three more arguments.
+func (a SchemaAdapter) arraysOf(topic string, msgs message.Messages) ([]any, error) {
 	size := 0
 	for i, msg := range msgs {
 		if err := checkMessage(a.topicOf(topic, i), msg); err != nil {
-			return sql.Query{}, err
+			return nil, err
 		}
 		size += len(msg.Payload)
 	}
@@ -120,7 +153,7 @@ func (a SchemaAdapter) insertMany(s *statements, topic string, msgs message.Mess
 		}
 		var err error
 		if scratch, names, err = appendHeaders(scratch[:0], msg.Metadata, names); err != nil {
-			return sql.Query{}, inMessage(msg, err)
+			return nil, inMessage(msg, err)
 		}
 		if len(scratch) > 0 {
 			headers.text(string(scratch))
@@ -128,15 +161,7 @@ func (a SchemaAdapter) insertMany(s *statements, topic string, msgs message.Mess
 			headers.null()
 		}
 	}
-	args := append(make([]any, 0, 6), ids.String(), topics.String(), payloads.String(), keys.String(), headers.String())
-	query := s.many
-	if a.MaxRetries > 0 {
-		query, args = s.manyRetries, append(args, a.MaxRetries)
-	}
-	if a.IgnoreDuplicates {
-		query += ignoreDuplicates
-	}
-	return sql.Query{Query: query, Args: args}, nil
+	return append(make([]any, 0, 8), ids.String(), topics.String(), payloads.String(), keys.String(), headers.String()), nil
 }
 
 // payloadOf keeps a message without payload from becoming a NULL.

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/tailrace-go/tailrace/internal/pglease"
@@ -28,6 +29,7 @@ type Claim struct {
 
 	read, readAfter, fetch, pending *sql.Stmt
 	holders, mark                   string
+	opening                         *opening // nil before the first call of Open
 }
 
 // Claim tries once to own the outbox and never waits for the lock: a waiting session would hold back
@@ -103,17 +105,28 @@ func (c *Claim) prepare(ctx context.Context) error {
 		}
 		*p.into = stmt
 	}
-	regclass := pgtable.QuoteLiteral(name) + `::regclass`
-	c.holders = `SELECT DISTINCT virtualtransaction FROM pg_locks WHERE locktype = 'relation' AND mode = 'RowExclusiveLock'
-		AND pid IS DISTINCT FROM pg_backend_pid()
-		AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-		AND relation IN (SELECT ` + regclass + `::oid
-			UNION ALL SELECT relid::oid FROM pg_partition_tree(` + regclass + `)
-			UNION ALL SELECT pg_get_serial_sequence(` + pgtable.QuoteLiteral(name) + `, 'id')::regclass::oid
-			UNION ALL SELECT d.refobjid FROM pg_attrdef a JOIN pg_depend d ON d.classid = 'pg_attrdef'::regclass AND d.objid = a.oid
-				JOIN pg_class s ON s.oid = d.refobjid AND s.relkind = 'S' WHERE a.adrelid = ` + regclass + `)`
+	c.holders = holdersQuery(c.store.table)
 	c.mark = `UPDATE ` + c.store.table.stateTable() + ` SET low_water = $1, beat_at = now() WHERE id = 1`
 	return nil
+}
+
+// holdersQuery finds the transactions that hold RowExclusiveLock on any of the tables, their partitions or
+// their sequences.
+func holdersQuery(tables ...table) string {
+	relations := make([]string, len(tables))
+	for i, t := range tables {
+		name := pgtable.QuoteLiteral(t.quoted())
+		regclass := name + `::regclass`
+		relations[i] = `SELECT ` + regclass + `::oid
+			UNION ALL SELECT relid::oid FROM pg_partition_tree(` + regclass + `)
+			UNION ALL SELECT pg_get_serial_sequence(` + name + `, 'id')::regclass::oid
+			UNION ALL SELECT d.refobjid FROM pg_attrdef a JOIN pg_depend d ON d.classid = 'pg_attrdef'::regclass AND d.objid = a.oid
+				JOIN pg_class s ON s.oid = d.refobjid AND s.relkind = 'S' WHERE a.adrelid = ` + regclass
+	}
+	return `SELECT DISTINCT virtualtransaction FROM pg_locks WHERE locktype = 'relation' AND mode = 'RowExclusiveLock'
+		AND pid IS DISTINCT FROM pg_backend_pid()
+		AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+		AND relation IN (` + strings.Join(relations, ` UNION ALL `) + `)`
 }
 
 // Valid reports whether the owner may still act: the last heartbeat is younger than the lease and the
@@ -147,9 +160,13 @@ func (c *Claim) Start(ctx context.Context) (lowWater int64, err error) {
 
 // Issued returns the highest id the table's sequence has given out, 0 for none.
 func (c *Claim) Issued(ctx context.Context) (id int64, err error) {
+	return c.issued(ctx, c.store.table)
+}
+
+func (c *Claim) issued(ctx context.Context, t table) (id int64, err error) {
 	err = c.do("read the sequence", func() error {
 		var sequence sql.NullString
-		name := c.store.table.quoted()
+		name := t.quoted()
 		if err := c.conn.QueryRowContext(ctx, `SELECT coalesce(pg_get_serial_sequence($1, 'id'), (SELECT d.refobjid::regclass::text
 			FROM pg_attrdef a JOIN pg_depend d ON d.classid = 'pg_attrdef'::regclass AND d.objid = a.oid
 			JOIN pg_class s ON s.oid = d.refobjid AND s.relkind = 'S' WHERE a.adrelid = $1::regclass LIMIT 1))`, name).Scan(&sequence); err != nil {
@@ -175,21 +192,18 @@ func (c *Claim) Mark(ctx context.Context, lowWater int64) error {
 // hold RowExclusiveLock on the table, its partitions or its sequence. They are named by virtual
 // transaction id, since a prepared transaction has no process.
 func (c *Claim) Holders(ctx context.Context) (map[string]struct{}, error) {
+	return c.who(ctx, c.holders)
+}
+
+func (c *Claim) who(ctx context.Context, query string) (map[string]struct{}, error) {
 	holders := map[string]struct{}{}
 	err := c.do("read who writes to the outbox", func() error {
-		rows, err := c.conn.QueryContext(ctx, c.holders)
-		if err != nil {
-			return err
-		}
-		defer func() { _ = rows.Close() }()
-		for rows.Next() {
+		return each(ctx, c.conn, query, func(scan func(...any) error) error {
 			var vxid string
-			if err := rows.Scan(&vxid); err != nil {
-				return err
-			}
+			err := scan(&vxid)
 			holders[vxid] = struct{}{}
-		}
-		return rows.Err()
+			return err
+		})
 	})
 	return holders, err
 }

@@ -122,6 +122,8 @@ func (c SubscriberConfig) complete() (SubscriberConfig, table, error) {
 // and take over when its connection ends or it freezes. The topics of one table are therefore best
 // subscribed to on one Subscriber.
 //
+// It reads one table, and refuses one that is a shard of several ([ErrSharded]).
+//
 // watermill-sql's own Subscriber is not used, since it cannot hold these rules: it tells the database
 // nothing of a nack, keeps a transaction open while a message is handled, and delivers one topic's rows
 // to several subscribers at once.
@@ -176,7 +178,8 @@ func NewSubscriber(config SubscriberConfig, logger watermill.LoggerAdapter) (*Su
 }
 
 // Subscribe delivers the rows of a topic, or of all for [ForwarderTopic], until ctx ends or Close is
-// called; the channel is closed then. It fails at once when [Check] finds the table unfit.
+// called; the channel is closed then. It fails at once when [Check] finds the table unfit, or when it is
+// sharded.
 //
 // A message's context has ctx's values. It ends once the message is acked or nacked, and CloseTimeout
 // after the subscription was told to end, not with ctx itself: what a handler has in hand, it may
@@ -189,6 +192,9 @@ func (s *Subscriber) Subscribe(ctx context.Context, topic string) (<-chan *messa
 		return nil, errors.New("outbox: subscribe to what? pass a topic, or outbox.ForwarderTopic for all rows")
 	}
 	if err := Check(ctx, s.config.DB, s.config.Table); err != nil {
+		return nil, err
+	}
+	if err := refuseShards(ctx, s.config.DB, s.table); err != nil {
 		return nil, err
 	}
 	s.mu.Lock()

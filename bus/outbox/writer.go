@@ -5,6 +5,7 @@ import (
 	stdsql "database/sql"
 	"errors"
 	"fmt"
+	"sync/atomic"
 
 	"github.com/ThreeDotsLabs/watermill"
 	"github.com/ThreeDotsLabs/watermill-sql/v3/pkg/sql"
@@ -23,6 +24,10 @@ type WriterConfig struct {
 	// MaxRetries is how often delivery is tried before an event is dead. Default: 0, which leaves it to
 	// the table (3).
 	MaxRetries int
+	// Shards, if not 0, has the writer choose among the shards of a split outbox by the record key, and is
+	// how many there must be at least; when there are more, it uses them. Default: 0, every event goes to
+	// Table itself.
+	Shards int
 	// Logger traces statements. Default: none. It is Watermill's, which logs arguments at trace level.
 	Logger watermill.LoggerAdapter
 }
@@ -35,10 +40,16 @@ type WriterConfig struct {
 // message that cannot be stored, [ErrRowsOpen] for a transaction that is still reading, [ErrNoTable]
 // and [ErrNotMigrated] for a table that is missing or old. After an error from the server the caller's
 // transaction is aborted. An error of the context stays visible to errors.Is.
+//
+// With WriterConfig.Shards, a call is one statement still, and three in the call that finds more shards than
+// the one before. The number of shards is what it is when the statement runs, in a transaction of REPEATABLE
+// READ or SERIALIZABLE, too. An event id is unique within a shard: an event whose key moved since may be
+// written a second time by Write; Republish looks into the older shards, too.
 type Writer struct {
 	db     *stdsql.DB
 	table  table
 	config WriterConfig
+	shards atomic.Int64 // as last counted, 0 before that
 }
 
 var _ message.Publisher = (*Writer)(nil)
@@ -49,6 +60,9 @@ func NewWriter(config WriterConfig) (*Writer, error) {
 	faults := []error{err}
 	if config.MaxRetries < 0 || config.MaxRetries > 1<<30 {
 		faults = append(faults, fmt.Errorf("outbox: WriterConfig.MaxRetries is %d: at least 1, or 0 for the table's default", config.MaxRetries))
+	}
+	if err == nil && config.Shards != 0 {
+		faults = append(faults, checkShards(t, config.Shards))
 	}
 	if err := errors.Join(faults...); err != nil {
 		return nil, err
@@ -96,18 +110,29 @@ func (w *Writer) insert(ctx context.Context, tx Tx, topics []string, msgs []*mes
 	if len(msgs) == 0 {
 		return 0, nil
 	}
-	bound := &boundExecutor{ctx: ctx}
+	var exec executor
 	switch {
 	case tx != nil:
-		bound.exec = tx
+		exec = tx
 	case w.db != nil:
-		bound.exec = w.db
+		exec = w.db
 	default:
 		return 0, errors.New("outbox: the writer has no database of its own: pass a transaction, or set WriterConfig.DB")
 	}
-	publisher, err := sql.NewPublisher(bound, sql.PublisherConfig{SchemaAdapter: SchemaAdapter{
-		Table: w.config.Table, MaxRetries: w.config.MaxRetries, IgnoreDuplicates: ignore, topics: topics,
-	}}, w.config.Logger)
+	if w.config.Shards > 0 {
+		return w.sharded(ctx, exec, topics, msgs, ignore)
+	}
+	return w.publish(ctx, exec, w.adapter(topics, ignore), topics, msgs)
+}
+
+func (w *Writer) adapter(topics []string, ignore bool) SchemaAdapter {
+	return SchemaAdapter{Table: w.config.Table, MaxRetries: w.config.MaxRetries, IgnoreDuplicates: ignore, topics: topics}
+}
+
+// publish is one statement. It returns how many rows that affected.
+func (w *Writer) publish(ctx context.Context, exec executor, adapter SchemaAdapter, topics []string, msgs []*message.Message) (int64, error) {
+	bound := &boundExecutor{ctx: ctx, exec: exec}
+	publisher, err := sql.NewPublisher(bound, sql.PublisherConfig{SchemaAdapter: adapter}, w.config.Logger)
 	if err != nil {
 		return 0, fmt.Errorf("outbox: %w", err)
 	}
@@ -119,6 +144,10 @@ func (w *Writer) insert(ctx context.Context, tx Tx, topics []string, msgs []*mes
 		return 0, pgtable.WithContext(ctx, explainWrite(w.table, bound.err))
 	}
 	return 0, fmt.Errorf("outbox: %w", err)
+}
+
+type executor interface {
+	ExecContext(ctx context.Context, query string, args ...any) (stdsql.Result, error)
 }
 
 // Tx is what the writer needs of a transaction. *sql.Tx has it and so has what wraps one; a *sql.DB has it not,
@@ -134,9 +163,7 @@ type Tx interface {
 type boundExecutor struct {
 	sql.ContextExecutor // nil: sql.Publisher only executes
 
-	exec interface {
-		ExecContext(ctx context.Context, query string, args ...any) (stdsql.Result, error)
-	}
+	exec    executor
 	ctx     context.Context
 	written int64
 	err     error

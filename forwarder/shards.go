@@ -1,0 +1,56 @@
+package forwarder
+
+import (
+	"context"
+	"time"
+
+	"github.com/tailrace-go/tailrace/bus/outbox"
+)
+
+// openPoll is how often the owner of a new shard asks whether it may begin.
+const openPoll = 50 * time.Millisecond
+
+// open waits until the events of a new shard may be sent, which of any other table they may at once; see
+// [outbox.Claim.Open]. It reports whether they may: they may not when ctx ended, which is no error, or when
+// the claim is lost.
+func (f *Forwarder) open(ctx context.Context, claim *outbox.Claim) (bool, error) {
+	log, told, sampled := f.config.Logger.With("table", f.store.Table()), false, time.Time{}
+	defer f.metrics.closedShard.Set(0)
+	defer f.status.set(func(s *Status) { s.Opening = "" })
+	poll := time.NewTicker(min(openPoll, f.config.Lease/4))
+	defer poll.Stop()
+	for {
+		open, waits, err := claim.Open(ctx)
+		if open && told {
+			log.Info("the shard is open", "owner", f.config.Owner)
+		}
+		if ctx.Err() != nil || open || err != nil {
+			return open && ctx.Err() == nil, unlessEnded(ctx, err)
+		}
+		if !told {
+			told = true
+			f.metrics.closedShard.Set(1)
+			log.Info("a new shard waits for the older ones", "owner", f.config.Owner, "for", waits)
+		}
+		f.status.database(nil)
+		f.status.set(func(s *Status) { s.State, s.Opening = Owner, waits })
+		if f.config.Registerer != nil && time.Since(sampled) > sampleEvery {
+			sampled = time.Now()
+			if found, err := f.store.Backlog(ctx, 0, 0); err == nil {
+				f.metrics.backlog(found.Pending, found.Oldest)
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return false, nil
+		case <-poll.C:
+		}
+	}
+}
+
+func unlessEnded(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
