@@ -24,8 +24,11 @@ func (f *Forwarder) open(ctx context.Context, claim *outbox.Claim) (bool, error)
 		if open && told {
 			log.Info("the shard is open", "owner", f.config.Owner)
 		}
-		if ctx.Err() != nil || open || err != nil {
-			return open && ctx.Err() == nil, unlessEnded(ctx, err)
+		switch {
+		case ctx.Err() != nil:
+			return false, nil //nolint:nilerr // Told to stop, it has nothing on its way.
+		case open || err != nil:
+			return open, err
 		}
 		if !told {
 			told = true
@@ -46,11 +49,4 @@ func (f *Forwarder) open(ctx context.Context, claim *outbox.Claim) (bool, error)
 		case <-poll.C:
 		}
 	}
-}
-
-func unlessEnded(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return nil
-	}
-	return err
 }

@@ -139,7 +139,7 @@ func TestShardsOpenOneBehindTheOther(t *testing.T) {
 	w := b.sharded(t, 2)
 	key := ""
 	for i := 0; key == ""; i++ {
-		k := []byte(fmt.Sprint("key-", i))
+		k := fmt.Appendf(nil, "key-%d", i)
 		if outbox.ShardOf(k, 2) == 0 && outbox.ShardOf(k, 3) == 2 && outbox.ShardOf(k, 4) == 2 && outbox.ShardOf(k, 5) == 4 {
 			key = string(k)
 		}
