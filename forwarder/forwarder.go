@@ -201,19 +201,22 @@ func (f *Forwarder) serve(ctx context.Context, claim *outbox.Claim) (owned bool,
 			f.config.Logger.Warn("could not release the outbox; its server frees it", "error", err)
 		}
 	}()
-	if open, err := f.open(ctx, claim); !open {
-		return true, err
-	}
-	lowWater, err := claim.Start(ctx)
-	if err != nil {
-		return false, err
-	}
-	f.config.Logger.Info("owning the outbox", "table", f.store.Table(), "owner", f.config.Owner, "from_id", lowWater, "backend_pid", claim.PID())
 	f.status.database(nil)
 	f.status.set(func(s *Status) { s.State, s.Since, s.Broker = Owner, time.Now(), nil })
 	defer f.status.set(func(s *Status) { s.Flying, s.Waiting, s.Paused = 0, 0, nil })
 	f.metrics.taken()
 	defer func() { f.metrics.left(err == nil && ctx.Err() != nil) }()
+	if open, err := f.open(ctx, claim); !open {
+		return true, err
+	}
+	lowWater, err := claim.Start(ctx)
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return true, nil // Told to stop, it has nothing on its way.
+	case err != nil:
+		return false, err
+	}
+	f.config.Logger.Info("owning the outbox", "table", f.store.Table(), "owner", f.config.Owner, "from_id", lowWater, "backend_pid", claim.PID())
 
 	purging, stopPurging := context.WithCancel(ctx)
 	var purger sync.WaitGroup

@@ -27,11 +27,13 @@ type Outbox struct {
 	// DB is the database that holds it. Outboxes of one database should share one *sql.DB: a process joins the
 	// group once for each.
 	DB *sql.DB
-	// Table is the outbox table, with its schema if it is not on the search path. Default event_outbox.
+	// Table is the outbox table, with its schema if it is not on the search path. Default event_outbox. If it is
+	// split (outbox.MigrateConfig.Shards), each of its shards is served as an outbox of its own, a new one within
+	// about a second.
 	Table string
 
-	// tables, if set, returns the tables that the outbox has now, Table among them. It is asked about once a
-	// second, on no connection of the group's; a table that it names no longer is given back.
+	// tables, if set, returns the tables that the outbox has now, Table among them, in place of its shards. It is
+	// asked about once a second, on no connection of the group's; a table that it names no longer is given back.
 	tables func(context.Context) ([]string, error)
 }
 
@@ -93,7 +95,7 @@ func NewGroup(config GroupConfig) (_ *Group, err error) {
 		}
 		s.source = s.name
 		g.stations = append(g.stations, s)
-		d.sources = append(d.sources, tableSource{name: cmp.Or(o.Name, table), table: table, list: o.tables})
+		d.sources = append(d.sources, tableSource{name: cmp.Or(o.Name, table), table: table, list: o.list(table)})
 		d.watch(table)
 	}
 	if err := g.registerMembers(); err != nil {
@@ -128,6 +130,14 @@ func (c GroupConfig) faults() (faults []error) {
 		}
 	}
 	return faults
+}
+
+// list returns what is asked for the outbox's tables.
+func (o Outbox) list(table string) func(context.Context) ([]string, error) {
+	if o.tables != nil {
+		return o.tables
+	}
+	return func(ctx context.Context) ([]string, error) { return shardTables(ctx, o.DB, table) }
 }
 
 type place struct {

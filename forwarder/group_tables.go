@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/tailrace-go/tailrace/bus/outbox"
+	"github.com/tailrace-go/tailrace/internal/pgtable"
 )
 
 // tableSource says which tables an outbox of the configuration has.
@@ -41,7 +42,7 @@ func (r *groupRun) follow(ctx context.Context, d *database, source tableSource) 
 		case ctx.Err() != nil:
 			return
 		case err != nil:
-			if !failed {
+			if !failed && pgtable.SQLState(err) != "" { // else the database is away, which the member session tells
 				r.log.Warn("could not ask which tables the outbox has; going on with those that are known", "outbox", source.name, "error", err)
 			}
 		default:

@@ -2,6 +2,7 @@ package forwarder
 
 import (
 	"context"
+	"database/sql"
 	"time"
 
 	"github.com/tailrace-go/tailrace/bus/outbox"
@@ -26,7 +27,7 @@ func (f *Forwarder) open(ctx context.Context, claim *outbox.Claim) (bool, error)
 		}
 		switch {
 		case ctx.Err() != nil:
-			return false, nil //nolint:nilerr // Told to stop, it has nothing on its way.
+			return false, nil // Told to stop, it has nothing on its way.
 		case open || err != nil:
 			return open, err
 		}
@@ -35,8 +36,7 @@ func (f *Forwarder) open(ctx context.Context, claim *outbox.Claim) (bool, error)
 			f.metrics.closedShard.Set(1)
 			log.Info("a new shard waits for the older ones", "owner", f.config.Owner, "for", waits)
 		}
-		f.status.database(nil)
-		f.status.set(func(s *Status) { s.State, s.Opening = Owner, waits })
+		f.status.set(func(s *Status) { s.Opening = waits })
 		if f.config.Registerer != nil && time.Since(sampled) > sampleEvery {
 			sampled = time.Now()
 			if found, err := f.store.Backlog(ctx, 0, 0); err == nil {
@@ -49,4 +49,14 @@ func (f *Forwarder) open(ctx context.Context, claim *outbox.Claim) (bool, error)
 		case <-poll.C:
 		}
 	}
+}
+
+// shardTables returns the tables of an outbox, itself alone if it is not split.
+func shardTables(ctx context.Context, db *sql.DB, table string) ([]string, error) {
+	shards, err := outbox.Shards(ctx, db, table)
+	tables := make([]string, len(shards))
+	for i, shard := range shards {
+		tables[i] = shard.Table
+	}
+	return tables, err
 }

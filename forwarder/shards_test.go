@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"os"
 	"slices"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/google/uuid"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 
 	"github.com/tailrace-go/tailrace/bus/delivery"
@@ -127,8 +129,42 @@ func TestAShardWithoutAForwarderHoldsUpItsKeys(t *testing.T) {
 	require.Equal(t, tally{records: 2, distinct: 2}, count(t, b.broker.WaitRecords(t, "users", 2, patience)))
 }
 
-// fleet forwards whatever shards there are, and starts those again that a test ends.
-type fleet struct {
+// TestAGroupServesTheShardsOfItsOutboxes, those too that are added while it runs.
+func TestAGroupServesTheShardsOfItsOutboxes(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.broker.CreateTopic(t, "users", 6, nil)
+	group, err := forwarder.NewGroup(forwarder.GroupConfig{
+		Outboxes: []forwarder.Outbox{{DB: b.db}},
+		Forwarder: forwarder.Config{
+			Sender: b.sender, DeadLetterTopic: "dead", Lease: 3 * time.Second, StandbyPoll: 50 * time.Millisecond,
+			Registerer: prometheus.NewRegistry(), Logger: slog.New(slog.NewTextHandler(testLog{t}, nil)),
+		},
+	})
+	require.NoError(t, err)
+	b.run(group)
+	eventually(t, "it owns the outbox", func() bool { return group.Status().Owned() == 1 })
+	number := 0
+	for _, shards := range []int{1, 2, 4} {
+		b.raise(shards)
+		w := b.sharded()
+		for range 20 {
+			var msgs []*message.Message
+			for key := range 30 {
+				msgs = append(msgs, numbered(strconv.Itoa(key), number))
+			}
+			publish(t, w, nil, msgs...)
+			number++
+		}
+	}
+	require.Equal(t, tally{records: 1800, distinct: 1800}, count(t, b.broker.WaitRecords(t, "users", 1800, patience)))
+	status := group.Status()
+	require.Equal(t, 4, status.Owned())
+	require.Equal(t, "event_outbox_shard_3", status.Outboxes[3].Name)
+}
+
+// shardFleet forwards whatever shards there are, and starts those again that a test ends.
+type shardFleet struct {
 	*testBundle
 
 	// db's connections are known by their application's name.
@@ -139,16 +175,16 @@ type fleet struct {
 	all   sync.WaitGroup
 }
 
-func newFleet(b *testBundle) *fleet {
+func newShardFleet(b *testBundle) *shardFleet {
 	db, err := sql.Open("postgres", b.dsn+"&application_name=fleet")
 	require.NoError(b.t, err)
-	f := &fleet{testBundle: b, db: db}
+	f := &shardFleet{testBundle: b, db: db}
 	b.t.Cleanup(func() { require.NoError(b.t, db.Close()) })
 	return f
 }
 
 // follow starts two forwarders for each shard as it comes, until ctx ends.
-func (f *fleet) follow(ctx context.Context) {
+func (f *shardFleet) follow(ctx context.Context) {
 	known := 0
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
@@ -171,7 +207,7 @@ func (f *fleet) follow(ctx context.Context) {
 }
 
 // forward runs one forwarder of a table after the other.
-func (f *fleet) forward(ctx context.Context, table string) {
+func (f *shardFleet) forward(ctx context.Context, table string) {
 	for ctx.Err() == nil {
 		running, stop := context.WithCancel(ctx)
 		f.mu.Lock()
@@ -188,7 +224,7 @@ func (f *fleet) forward(ctx context.Context, table string) {
 }
 
 // harm stops a forwarder cleanly, or takes an owner's connection away.
-func (f *fleet) harm(ctx context.Context) (killed bool) {
+func (f *shardFleet) harm(ctx context.Context) (killed bool) {
 	if rand.IntN(2) == 0 {
 		f.mu.Lock()
 		defer f.mu.Unlock()
@@ -219,7 +255,7 @@ func TestShardsAreAddedLive(t *testing.T) {
 	b.raise(1)
 	b.exec(`CREATE TABLE aggregate (id int PRIMARY KEY, version int NOT NULL DEFAULT 0)`)
 	b.exec(`INSERT INTO aggregate SELECT generate_series(0, $1 - 1)`, aggregates)
-	fleet := newFleet(b)
+	fleet := newShardFleet(b)
 	ctx, end := context.WithCancel(t.Context())
 	defer end()
 	var leading sync.WaitGroup

@@ -258,7 +258,7 @@ func TestPrintShards(t *testing.T) {
 	require.NoError(t, outbox.PrintMigrations(&text, ""))
 	require.NoError(t, outbox.PrintShards(&text, "", 3))
 	for range 2 { // and again
-		for _, statement := range strings.SplitSeq(text.String(), "\n\n") {
+		for statement := range strings.SplitSeq(text.String(), "\n\n") {
 			b.exec(t, statement)
 		}
 	}
