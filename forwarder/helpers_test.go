@@ -33,9 +33,14 @@ type testBundle struct {
 
 func setup(t testing.TB, options ...bustest.KafkaOption) *testBundle {
 	t.Helper()
+	return setupTable(t, outbox.MigrateConfig{}, options...)
+}
+
+func setupTable(t testing.TB, config outbox.MigrateConfig, options ...bustest.KafkaOption) *testBundle {
+	t.Helper()
 	db, dsn := bustest.Postgres(t)
 	b := &testBundle{t: t, db: db, dsn: dsn, broker: bustest.Kafka(t, options...)}
-	_, err := outbox.Migrate(t.Context(), db, outbox.MigrateConfig{})
+	_, err := outbox.Migrate(t.Context(), db, config)
 	require.NoError(t, err)
 	b.sender, err = kafka.NewSender(kafka.SenderConfig{Config: kafka.Config{Brokers: b.broker.Brokers(), RequestTimeout: 2 * time.Second}})
 	require.NoError(t, err)

@@ -17,7 +17,8 @@ type metrics struct {
 	produceSeconds, forwardSeconds, batchEvents           prometheus.Histogram
 	inFlight, waitingRows, pausedTopics, gapCount, owning prometheus.Gauge
 	closedShard                                           prometheus.Gauge
-	pendingRows, oldestSeconds, ownedSince                prometheus.Gauge
+	pendingRows, oldestSeconds, ownedSince, room          prometheus.Gauge
+	droppedTotal                                          prometheus.Counter
 	handovers                                             *prometheus.CounterVec
 
 	all    []prometheus.Collector
@@ -80,6 +81,8 @@ func newMetrics(registerer prometheus.Registerer, name string) (*metrics, error)
 		oldestSeconds:  gauge("oldest_pending_age_seconds", "Age, since created_at, of the oldest row that is not delivered yet and not dead, every 5 seconds."),
 		ownedSince:     gauge("owned_since_timestamp_seconds", "Since when this process owns the outbox, in seconds since 1970; 0 while it does not."),
 		handovers:      by("way", "handovers_total", "Times that this process came to own the outbox (taken), gave it back (given), or lost it (lost)."),
+		room:           gauge("partition_room_events", "For how many more events a partitioned outbox has partitions; 0 for a plain table."),
+		droppedTotal:   counter("dropped_partitions_total", "Partitions of a partitioned outbox dropped after the retention."),
 		topics:         labels.New(),
 	}
 	m.all = all
@@ -147,9 +150,11 @@ func (m *metrics) retried(topic string, n int) {
 	m.retriedTotal.WithLabelValues(m.label(topic)).Add(float64(n))
 }
 
-func (m *metrics) dead(topic string) { m.deadTotal.WithLabelValues(m.label(topic)).Inc() }
-func (m *metrics) swept(n int)       { m.sweptTotal.Add(float64(n)) }
-func (m *metrics) purged(n int)      { m.purgedTotal.Add(float64(n)) }
+func (m *metrics) dead(topic string)          { m.deadTotal.WithLabelValues(m.label(topic)).Inc() }
+func (m *metrics) partitionRoom(events int64) { m.room.Set(float64(events)) }
+func (m *metrics) droppedPartitions(n int)    { m.droppedTotal.Add(float64(n)) }
+func (m *metrics) swept(n int)                { m.sweptTotal.Add(float64(n)) }
+func (m *metrics) purged(n int)               { m.purgedTotal.Add(float64(n)) }
 
 func (m *metrics) state(flying, waiting, paused int) {
 	m.inFlight.Set(float64(flying))

@@ -2,7 +2,11 @@ package forwarder
 
 import (
 	"context"
+	"errors"
+	"math"
 	"time"
+
+	"github.com/tailrace-go/tailrace/bus/outbox"
 )
 
 const (
@@ -10,40 +14,110 @@ const (
 	purgeStep = 5000
 	// purgePause lets publishers through between two steps.
 	purgePause = 20 * time.Millisecond
+	// purgeWhole is how often a purge begins at the lowest id again, for rows that were processed late. The
+	// others begin where the last one ended: what was deleted before costs a read until vacuum has been there.
+	purgeWhole = time.Hour
 )
 
-// purge deletes processed rows that are older than the retention, from the lowest id on, in bounded
-// steps.
+// purger ends what is past the retention, beside the session that owns the outbox.
+type purger struct {
+	*Forwarder
+
+	partitions *outbox.Partitions // nil for a plain table
+	known      bool               // which of both it is
+	from       int64              // what lies below was purged already
+	whole      time.Time          // when to begin at the lowest id again
+}
+
+// purge works until ctx ends.
 func (f *Forwarder) purge(ctx context.Context) {
-	pause := func(d time.Duration) bool {
-		timer := time.NewTimer(d)
-		defer timer.Stop()
-		select {
-		case <-ctx.Done():
-			return false
-		case <-timer.C:
-			return true
+	p := &purger{Forwarder: f}
+	// A partitioned outbox may be short of partitions after a while without a forwarder.
+	for wait := time.Duration(0); pauseFor(ctx, wait); wait = f.config.PurgeInterval {
+		if err := p.round(ctx, wait > 0); err != nil && ctx.Err() == nil {
+			f.config.Logger.Warn("could not end what is past the retention; trying again at the next interval", "error", err)
 		}
 	}
-	for pause(f.config.PurgeInterval) {
-		total := 0
-		for after, more := int64(0), true; more; {
-			last, rest, deleted, err := f.store.Purge(ctx, after, f.config.Retention, purgeStep)
-			if err != nil {
-				if ctx.Err() == nil {
-					f.config.Logger.Warn("could not purge processed rows; trying again at the next interval", "error", err)
-				}
-				break
-			}
-			total += deleted
-			after, more = last, rest
-			if more && !pause(purgePause) {
-				return
-			}
+}
+
+// round does all there is to do now; the first only makes partitions.
+func (p *purger) round(ctx context.Context, purging bool) error {
+	if !p.known {
+		partitions, err := p.store.OpenPartitions(ctx)
+		if err != nil {
+			return err
 		}
+		p.partitions, p.known = partitions, true
+	}
+	if p.partitions != nil {
+		return p.keepPartitions(ctx, purging)
+	}
+	if !purging {
+		return nil
+	}
+	from := p.from
+	if now := time.Now(); !now.Before(p.whole) {
+		from, p.whole = 0, now.Add(purgeWhole)
+	}
+	end, err := p.delete(ctx, from, math.MaxInt64)
+	p.from = end
+	return err
+}
+
+// delete deletes processed rows that are older than the retention, with ids above after and up to upTo about,
+// in bounded steps. It returns where the rows begin that stay.
+func (p *purger) delete(ctx context.Context, after, upTo int64) (end int64, err error) {
+	total := 0
+	defer func() {
 		if total > 0 {
-			f.metrics.purged(total)
-			f.config.Logger.Info("purged processed rows", "rows", total, "older_than", f.config.Retention)
+			p.metrics.purged(total)
+			p.config.Logger.Info("purged processed rows", "rows", total, "older_than", p.config.Retention)
+		}
+	}()
+	for more := true; more && after < upTo; {
+		last, rest, deleted, err := p.store.Purge(ctx, after, p.config.Retention, purgeStep)
+		if err != nil {
+			return after, err
+		}
+		total += deleted
+		if !rest {
+			return after, nil
+		}
+		after = last
+		if !pauseFor(ctx, purgePause) {
+			return after, ctx.Err()
 		}
 	}
+	return after, nil
+}
+
+// keepPartitions makes partitions ahead of the publishers, and drops those that are past the retention. One
+// that is kept for a row that is pending or dead loses its processed rows only.
+func (p *purger) keepPartitions(ctx context.Context, purging bool) error {
+	made, room, err := p.partitions.Extend(ctx)
+	p.metrics.partitionRoom(room)
+	if made > 0 {
+		p.config.Logger.Info("made partitions", "partitions", made, "room_for_events", room)
+	}
+	if err != nil || !purging {
+		return err
+	}
+	lowWater, err := p.store.LowWater(ctx)
+	if err != nil {
+		return err
+	}
+	keep := p.config.Retention
+	if p.config.DeleteProcessed {
+		keep = 0
+	}
+	dropped, held, err := p.partitions.Drop(ctx, lowWater, keep)
+	if dropped > 0 {
+		p.metrics.droppedPartitions(dropped)
+		p.config.Logger.Info("dropped partitions of processed rows", "partitions", dropped, "older_than", keep)
+	}
+	for _, kept := range held {
+		_, purgeErr := p.delete(ctx, kept.Low-1, kept.High)
+		err = errors.Join(err, purgeErr)
+	}
+	return err
 }

@@ -38,6 +38,9 @@ func explainWrite(t table, err error) error {
 	case pgtable.UndefinedColumn:
 		return fmt.Errorf("%w: %s: bring it up to date with `tailrace migrate`: %w", ErrNotMigrated, t.quoted(), err)
 	}
+	if noPartition(err) {
+		return fmt.Errorf("%w: no forwarder has made partitions of %s for too long: make some with `tailrace migrate`: %w", ErrNoPartition, t.quoted(), err)
+	}
 	// lib/pq and pgx have no SQLSTATE for this: the request never left.
 	if text := err.Error(); strings.Contains(text, "already a query being processed") || strings.Contains(text, "conn busy") {
 		return fmt.Errorf("%w: read them to the end or close them before publishing: %w", ErrRowsOpen, err)

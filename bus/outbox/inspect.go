@@ -13,13 +13,16 @@ import (
 
 // shape is what the catalogs say about an outbox table.
 type shape struct {
-	kind      string
-	rows      int64
-	columns   map[string]column
-	sequences []sequence
-	indexes   []index
-	state     bool
+	kind         string
+	partitionKey string // "RANGE (id)"
+	rows         int64
+	columns      map[string]column
+	sequences    []sequence
+	indexes      []index
+	state        bool
 }
+
+func (s shape) partitioned() bool { return s.kind == "p" }
 
 type column struct {
 	typ                 string
@@ -66,8 +69,12 @@ func inspect(ctx context.Context, q pgtable.Querier, t table) (shape, error) {
 		return s, fmt.Errorf("outbox: read the catalog entry of %s: %w", t.quoted(), err)
 	}
 	name := t.quoted()
-	err := q.QueryRowContext(ctx, `SELECT relkind, greatest(reltuples, 0)::bigint, to_regclass($2) IS NOT NULL FROM pg_class WHERE oid = to_regclass($1)`,
-		name, t.stateTable()).Scan(&s.kind, &s.rows, &s.state)
+	// The rows of a partitioned table are those of its partitions.
+	err := q.QueryRowContext(ctx, `SELECT relkind, coalesce(pg_get_partkeydef(oid), ''), to_regclass($2) IS NOT NULL,
+			CASE relkind WHEN 'p' THEN (SELECT coalesce(sum(greatest(c.reltuples, 0)), 0)::bigint FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+				WHERE i.inhparent = pg_class.oid) ELSE greatest(reltuples, 0)::bigint END
+		FROM pg_class WHERE oid = to_regclass($1)`,
+		name, t.stateTable()).Scan(&s.kind, &s.partitionKey, &s.state, &s.rows)
 	if errors.Is(err, sql.ErrNoRows) {
 		return s, fmt.Errorf("%w: %s", ErrNoTable, name)
 	}
@@ -171,6 +178,10 @@ func (s shape) faults(t table) error {
 		fault("%s is not a table: name the table itself", t.quoted())
 		return errors.Join(faults...)
 	}
+	if s.partitioned() && s.partitionKey != "RANGE (id)" {
+		fault("%s is partitioned by %s, which a row's id does not find: a partitioned outbox is made by `tailrace migrate --partitioned`, by RANGE (id)", t.quoted(), s.partitionKey)
+		return errors.Join(faults...)
+	}
 	known := map[string]bool{}
 	for _, want := range contract {
 		known[want.name] = true
@@ -220,7 +231,11 @@ func (s shape) pendingWork(t table) []string {
 			work = append(work, "column "+want.name)
 		}
 	}
-	for _, name := range []string{t.uniqueIndex(), t.retryIndex()} {
+	indexes := []string{t.uniqueIndex(), t.retryIndex()}
+	if s.partitioned() {
+		indexes = indexes[1:] // The first is each partition's own.
+	}
+	for _, name := range indexes {
 		if !slices.ContainsFunc(s.indexes, func(x index) bool { return x.name == name && x.valid }) {
 			work = append(work, "index "+name)
 		}

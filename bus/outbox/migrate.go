@@ -28,6 +28,12 @@ type MigrateConfig struct {
 	// on: it widens the ids of a table of any size (about 4 s a million rows) and drops a UNIQUE
 	// (event_id) that the unique (event_id, topic) replaces.
 	Rewrite bool
+	// Partitioned makes a new table one of partitions by id, so that what is past its retention is dropped and
+	// not deleted. A table that is there stays what it is; a plain one with Partitioned is an error.
+	Partitioned bool
+	// PartitionRows is how many ids a partition has that is made from now on. Default: as many as the one
+	// before, [DefaultPartitionRows] for the first. Of a plain table it has no meaning.
+	PartitionRows int64
 	// LockTimeout bounds each wait for a lock that stops the table's writers; what does not get it in
 	// time is tried again later. Default: [DefaultLockTimeout].
 	LockTimeout time.Duration
@@ -39,6 +45,13 @@ func (c MigrateConfig) complete() (MigrateConfig, table, error) {
 	t, tableErr := parseTable(c.Table)
 	timeout, timeoutErr := pgtable.LockTimeout("outbox", c.LockTimeout)
 	c.LockTimeout = timeout
+	var partitionErr error
+	if c.PartitionRows != 0 && c.PartitionRows < MinPartitionRows {
+		partitionErr = fmt.Errorf("outbox: MigrateConfig.PartitionRows is %d: at least %d, or 0 for %d", c.PartitionRows, MinPartitionRows, DefaultPartitionRows)
+	}
+	if c.Partitioned && len(t.Base) > maxPartitionedName {
+		partitionErr = errors.Join(partitionErr, fmt.Errorf("outbox: table %s has a name of %d bytes, at most %d are possible with partitions", t.quoted(), len(t.Base), maxPartitionedName))
+	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -46,7 +59,7 @@ func (c MigrateConfig) complete() (MigrateConfig, table, error) {
 	if tableErr == nil && c.Shards != 0 {
 		shardsErr = checkShards(t, c.Shards)
 	}
-	return c, t, errors.Join(tableErr, timeoutErr, shardsErr)
+	return c, t, errors.Join(tableErr, timeoutErr, partitionErr, shardsErr)
 }
 
 // Report says what [Migrate] did and what it left.
@@ -112,6 +125,8 @@ type migrator struct {
 	config MigrateConfig
 	table  table
 	report Report
+	// partitioned: the table is, or is going to be.
+	partitioned bool
 	// tooLong is set once the ids took too long to widen beside live publishers.
 	tooLong bool
 }
@@ -129,7 +144,7 @@ func (m *migrator) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	m.table = t
+	m.table, m.partitioned = t, m.config.Partitioned
 	m.report.Table, m.report.Created = t.quoted(), !exists
 	if err := m.locked(ctx, m.prepare); err != nil {
 		return err
@@ -143,6 +158,16 @@ func (m *migrator) run(ctx context.Context) error {
 	return m.locked(ctx, func(ctx context.Context, conn *sql.Conn) error {
 		if err := m.finish(ctx, conn); err != nil {
 			return err
+		}
+		if m.partitioned {
+			p := &Partitions{db: m.db, table: m.table}
+			made, _, err := p.extend(ctx, conn, m.config.PartitionRows)
+			if err != nil {
+				return err
+			}
+			if made > 0 && !m.report.Created {
+				m.report.Rewritten = append(m.report.Rewritten, fmt.Sprintf("made partitions: %d", made))
+			}
 		}
 		s, err := inspect(ctx, conn, m.table)
 		if err != nil {
@@ -168,6 +193,10 @@ func (m *migrator) prepare(ctx context.Context, conn *sql.Conn) error {
 		if err := s.faults(m.table); err != nil {
 			return err
 		}
+		if m.config.Partitioned && !s.partitioned() {
+			return fmt.Errorf("%w: %s is there and has no partitions, which it cannot get while it is written to: make a partitioned table under another name, have the publishers write there, and let a forwarder empty this one", ErrShape, m.table.quoted())
+		}
+		m.partitioned = s.partitioned()
 	}
 	if err := m.ensureVersions(ctx, conn); err != nil || missing {
 		return err
@@ -184,7 +213,7 @@ func (m *migrator) ensureVersions(ctx context.Context, conn *sql.Conn) (err erro
 }
 
 func (m *migrator) migrations() pgtable.Migrations {
-	return m.table.migrations(m.config.LockTimeout)
+	return m.table.migrations(m.partitioned, m.config.LockTimeout)
 }
 
 // locked runs do on a connection that holds the migration lock.

@@ -34,6 +34,10 @@ type TableStatus struct {
 	// when none does.
 	Owner string
 	Owned time.Duration
+	// Partitions is how many partitions a partitioned table has, 0 for a plain one, and Room for how many more
+	// events they have room.
+	Partitions int
+	Room       int64
 	// Postponed says what waits for `tailrace migrate --rewrite`, Warnings what slows the forwarder.
 	Postponed, Warnings []string
 }
@@ -66,7 +70,7 @@ func Status(ctx context.Context, db *sql.DB, tableName string) (TableStatus, err
 		return status, err
 	}
 	status.Rows, status.Missing = s.rows, s.pendingWork(t)
-	if err := status.versions(ctx, db, t); err != nil {
+	if err := status.versions(ctx, db, t, s.partitioned()); err != nil {
 		return status, err
 	}
 	status.MaxID = maxOf(s.columns["id"].typ)
@@ -82,11 +86,16 @@ func Status(ctx context.Context, db *sql.DB, tableName string) (TableStatus, err
 	for _, name := range s.slowIndexes() {
 		status.Warnings = append(status.Warnings, fmt.Sprintf("index %s names processed_at, which makes marking events as processed about three times slower", name))
 	}
+	if s.partitioned() {
+		if err := status.room(ctx, db, t); err != nil {
+			return status, err
+		}
+	}
 	return status, status.count(ctx, db, t, s)
 }
 
-func (s *TableStatus) versions(ctx context.Context, db *sql.DB, t table) error {
-	migrations := t.migrations(DefaultLockTimeout)
+func (s *TableStatus) versions(ctx context.Context, db *sql.DB, t table, partitioned bool) error {
+	migrations := t.migrations(partitioned, DefaultLockTimeout)
 	files, err := migrations.Load()
 	if err != nil {
 		return fmt.Errorf("outbox: %w", err)
@@ -94,6 +103,21 @@ func (s *TableStatus) versions(ctx context.Context, db *sql.DB, t table) error {
 	s.Latest = files[len(files)-1].Version
 	if s.Version, err = migrations.Version(ctx, db); err != nil {
 		return fmt.Errorf("outbox: %w", err)
+	}
+	return nil
+}
+
+func (s *TableStatus) room(ctx context.Context, db *sql.DB, t table) error {
+	all, err := t.partitions(ctx, db)
+	if err != nil {
+		return err
+	}
+	if s.Partitions = len(all); len(all) > 0 {
+		newest := all[len(all)-1]
+		s.Room = max(0, newest.high-1-s.LastID)
+		if s.Room < newest.high-newest.low {
+			s.Warnings = append(s.Warnings, fmt.Sprintf("there is room for %d more events: let a forwarder run, or `tailrace migrate`, which make partitions", s.Room))
+		}
 	}
 	return nil
 }

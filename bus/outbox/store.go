@@ -109,6 +109,12 @@ func (s *Store) Purge(ctx context.Context, after int64, keep time.Duration, limi
 	return highest.Int64, seen == limit && (deleted > 0 || young == 0), deleted, nil
 }
 
+// LowWater is the id that the owner stored last: every row at or below it is settled, or waits for an operator.
+func (s *Store) LowWater(ctx context.Context) (id int64, err error) {
+	err = s.db.QueryRowContext(ctx, `SELECT low_water FROM `+s.table.stateTable()).Scan(&id)
+	return id, wrap("read the low-water mark", err)
+}
+
 func wrap(what string, err error) error {
 	if err == nil {
 		return nil

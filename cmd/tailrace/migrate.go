@@ -17,6 +17,8 @@ type migrateSettings struct {
 
 	log            logSettings
 	print, rewrite bool
+	partitioned    bool
+	partitionRows  int
 	lockTimeout    time.Duration
 	// inbox is the inbox table to make, "" for none.
 	inbox string
@@ -40,6 +42,11 @@ It belongs in the database that the consumers' handlers write to.`,
 	define(&s.settings, cmd, &s.rewrite, setting{flag: "rewrite", kind: "bool", text: "false"},
 		"also widen the ids of a table of any size, which stops publishers for about 4 s a million rows, "+
 			"and drop a UNIQUE (event_id) that (event_id, topic) replaces", parseBool)
+	define(&s.settings, cmd, &s.partitioned, setting{flag: "partitioned", kind: "bool", text: "false"},
+		"make a new table in partitions by id: what is past its retention is dropped then, not deleted", parseBool)
+	define(&s.settings, cmd, &s.partitionRows, setting{flag: "partition-rows", kind: "rows", text: "0"},
+		fmt.Sprintf("how many events a partition has that is made from now on; 0 is as many as the one before, %d for the first", outbox.DefaultPartitionRows),
+		parsePartitionRows)
 	define(&s.settings, cmd, &s.lockTimeout, setting{flag: "lock-timeout", kind: "duration", text: outbox.DefaultLockTimeout.String()},
 		"how long a step may wait for a lock that stops publishers before it is tried again later", parseDuration(time.Millisecond))
 	define(&s.settings, cmd, &s.inbox, setting{flag: "inbox", kind: "name", text: ""},
@@ -48,6 +55,13 @@ It belongs in the database that the consumers' handlers write to.`,
 	s.log.define(&s.settings, cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return s.run(cmd) }
 	return cmd
+}
+
+func parsePartitionRows(text string) (int, error) {
+	if text == "0" {
+		return 0, nil
+	}
+	return parseCount(outbox.MinPartitionRows, 1_000_000_000)(text)
 }
 
 // parseInboxTable lets bus/inbox judge the name.
@@ -75,7 +89,7 @@ func (s *migrateSettings) run(cmd *cobra.Command) error {
 	defer func() { _ = db.Close() }()
 	began := time.Now()
 	report, err := outbox.Migrate(cmd.Context(), db, outbox.MigrateConfig{
-		Table: shared.OutboxTable, Rewrite: s.rewrite, LockTimeout: s.lockTimeout, Logger: s.log.logger(cmd.ErrOrStderr()),
+		Table: shared.OutboxTable, Rewrite: s.rewrite, Partitioned: s.partitioned, PartitionRows: int64(s.partitionRows), LockTimeout: s.lockTimeout, Logger: s.log.logger(cmd.ErrOrStderr()),
 	})
 	if err != nil {
 		return err
@@ -96,7 +110,13 @@ func (s *migrateSettings) run(cmd *cobra.Command) error {
 }
 
 func (s *migrateSettings) printSQL(w io.Writer, outboxTable string) error {
-	if err := outbox.PrintMigrations(w, outboxTable); err != nil || s.inbox == "" {
+	printOutbox := outbox.PrintMigrations
+	if s.partitioned {
+		printOutbox = func(w io.Writer, table string) error {
+			return outbox.PrintPartitionedMigrations(w, table, int64(s.partitionRows))
+		}
+	}
+	if err := printOutbox(w, outboxTable); err != nil || s.inbox == "" {
 		return err
 	}
 	fmt.Fprintln(w)

@@ -71,6 +71,9 @@ func printStatus(w io.Writer, status outbox.TableStatus) error {
 	fmt.Fprintf(table, "pending\t%s\n", pending)
 	fmt.Fprintf(table, "dead\t%d\n", status.Dead)
 	fmt.Fprintf(table, "ids\t%d of %d given out, %.1f%% left\n", status.LastID, status.MaxID, 100*status.Headroom())
+	if status.Partitions > 0 {
+		fmt.Fprintf(table, "partitions\t%d, with room for %d more events\n", status.Partitions, status.Room)
+	}
 	if len(status.Missing) > 0 {
 		fmt.Fprintf(table, "missing\t%s\n", strings.Join(status.Missing, ", "))
 	}
