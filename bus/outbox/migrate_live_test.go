@@ -75,7 +75,6 @@ func migrateBesideWriters(t *testing.T, rows int) (pause time.Duration, widened 
 	t.Logf("%d rows, %d events published meanwhile; migration took %s; longest pause of a writer %s (%s before it), of it waiting for a lock at most %s",
 		rows, published, took.Round(time.Millisecond), pause.Round(time.Millisecond), quiet.Round(time.Millisecond), blocked.Round(time.Millisecond))
 
-	require.Less(t, blocked, longestPause)
 	require.NoError(t, outbox.Check(b.ctx, b.db, ""))
 	require.Equal(t, before, scalar[string](t, b, sum), "the old rows are as they were")
 	require.Equal(t, published, scalar[int64](t, b, `SELECT count(*) FROM event_outbox WHERE event_id NOT LIKE 'old-%'`))
@@ -83,7 +82,7 @@ func migrateBesideWriters(t *testing.T, rows int) (pause time.Duration, widened 
 	require.Equal(t, widened, scalar[string](t, b, `SELECT data_type FROM information_schema.sequences WHERE sequence_name = 'event_outbox_id_seq'`) == "bigint",
 		"the sequence goes with the column")
 	require.Equal(t, !widened, len(report.Postponed) == 2, "what is left is reported: %v", report.Postponed)
-	return pause, widened
+	return max(pause, blocked), widened
 }
 
 // watchLocks samples how long writers wait for a lock, until the function it returns is called.

@@ -312,9 +312,8 @@ func partitionsBesideWriters(t *testing.T) time.Duration {
 	require.NoError(t, <-ended)
 	t.Logf("%d events in %s, %d partitions made and %d dropped; longest pause of a writer %s, of it waiting for a lock at most %s",
 		published, time.Since(begun).Round(time.Millisecond), made, dropped, pause.Round(time.Millisecond), blocked.Round(time.Millisecond))
-	require.Less(t, blocked, longestPause)
 	require.GreaterOrEqual(t, dropped, 4)
-	return pause
+	return max(pause, blocked)
 }
 
 // TestDropEndsWithItsContext, also while it waits for a transaction.
