@@ -12,7 +12,7 @@ import (
 // metrics are the forwarder's, named by the Prometheus conventions.
 type metrics struct {
 	forwardedTotal, retriedTotal, deadTotal               *prometheus.CounterVec
-	lateTotal, sweptTotal, purgedTotal                    prometheus.Counter
+	lateTotal, sweptTotal, purgedTotal, strayTotal        prometheus.Counter
 	readSeconds, settleSeconds, readRows, settleRows      prometheus.Histogram
 	produceSeconds, forwardSeconds, batchEvents           prometheus.Histogram
 	inFlight, waitingRows, pausedTopics, gapCount, owning prometheus.Gauge
@@ -64,6 +64,7 @@ func newMetrics(registerer prometheus.Registerer, name string) (*metrics, error)
 		lateTotal:      counter("late_rows_total", "Rows found behind the reader's position, since their transaction committed after a later one."),
 		sweptTotal:     counter("swept_rows_total", "Pending rows found by the sweep: made pending again, or written behind the reader."),
 		purgedTotal:    counter("purged_rows_total", "Processed rows deleted after the retention."),
+		strayTotal:     counter("stray_rows_total", "Rows written to a shard that their key had left, by who does not choose among the shards."),
 		readSeconds:    histogram("read_duration_seconds", "Time of a read of the outbox.", seconds),
 		readRows:       histogram("read_rows", "Rows that a read of the outbox returned.", rows),
 		settleSeconds:  histogram("settle_duration_seconds", "Time of a statement that settles rows.", seconds),

@@ -15,6 +15,7 @@ import (
 type source interface {
 	Read(ctx context.Context, dst []outbox.Row, after int64, gaps []outbox.Range, limit outbox.Limit) (rows []outbox.Row, cut bool, err error)
 	Fetch(ctx context.Context, dst []outbox.Row, ids []int64, limit outbox.Limit) (rows []outbox.Row, cut bool, err error)
+	Moved(ctx context.Context) (outbox.Moved, error)
 	watcher
 }
 
@@ -83,6 +84,7 @@ type reader struct {
 	marked                       int64
 	nextBeat, nextMark, nextLook time.Time
 	sweep                        sweep
+	strays                       strays
 }
 
 const fetchLimit = 1000
@@ -241,6 +243,7 @@ func (r *reader) forward(ctx context.Context, limit int) (bool, error) {
 		}
 		if row.Pending {
 			pending = append(pending, row)
+			r.stray(&row)
 		}
 	}
 	// Rows come by id, so one from behind the old end, or a read that was not cut off, means that no
@@ -334,6 +337,9 @@ func (r *reader) upkeep(ctx context.Context, wait *time.Duration) error {
 		r.alive(now)
 	}
 	if err := r.sweepOn(ctx, now); err != nil {
+		return err
+	}
+	if err := r.askMoved(ctx, now); err != nil {
 		return err
 	}
 	*wait = min(*wait, time.Until(r.nextBeat), time.Until(r.sweep.next))

@@ -30,6 +30,8 @@ func (t *table) Read(_ context.Context, dst []outbox.Row, after int64, gaps []ou
 	return dst, len(dst) == limit.Rows, nil
 }
 
+func (t *table) Moved(context.Context) (outbox.Moved, error) { return outbox.Moved{}, nil }
+
 func (t *table) Fetch(_ context.Context, dst []outbox.Row, ids []int64, _ outbox.Limit) ([]outbox.Row, bool, error) {
 	for _, id := range ids {
 		if row, ok := t.rows[id]; ok && row.Pending {

@@ -60,3 +60,38 @@ func shardTables(ctx context.Context, db *sql.DB, table string) ([]string, error
 	}
 	return tables, err
 }
+
+// strays notices who writes to a shard that its key has left.
+type strays struct {
+	moved outbox.Moved
+	next  time.Time // when to ask for it again
+	told  bool
+}
+
+// askEvery is how often the reader asks for newer shards.
+const askEvery = 5 * time.Second
+
+func (r *reader) askMoved(ctx context.Context, now time.Time) (err error) {
+	if now.Before(r.strays.next) {
+		return nil
+	}
+	if r.strays.moved, err = r.claim.Moved(ctx); err != nil {
+		return err
+	}
+	r.alive(now)
+	r.strays.next = now.Add(askEvery)
+	return nil
+}
+
+// stray counts a row that was written by somebody who does not choose among the shards, and tells of the first.
+func (r *reader) stray(row *outbox.Row) {
+	if !r.strays.moved.Stray(row) {
+		return
+	}
+	r.metrics.strayTotal.Inc()
+	if !r.strays.told {
+		r.strays.told = true
+		r.config.Logger.Warn("an event was written to a shard that its key has left, so that its order is chance: let every publisher choose among the shards (EVENT_OUTBOX_SHARDS=1)",
+			"table", r.config.Table, "topic", row.Topic, "event_id", row.EventID, "row", row.ID)
+	}
+}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -161,6 +162,41 @@ func TestAGroupServesTheShardsOfItsOutboxes(t *testing.T) {
 	status := group.Status()
 	require.Equal(t, 4, status.Owned())
 	require.Equal(t, "event_outbox_shard_3", status.Outboxes[3].Name)
+}
+
+// TestStraysAreCounted: who writes to the table itself is delivered, and told of.
+func TestStraysAreCounted(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.broker.CreateTopic(t, "users", 3, nil)
+	b.raise(1)
+	w, moves, stays := b.sharded(), keyOfTwo(t, 1), keyOfTwo(t, 0)
+	publish(t, w, nil, numbered(moves, 0), numbered(stays, 0))
+	first := b.forwarder(nil)
+	require.NoError(t, first.Drain(t.Context()))
+	b.raise(2)
+	require.NoError(t, b.forwarder(func(c *forwarder.Config) { c.Table = "event_outbox_shard_1" }).Drain(t.Context()))
+
+	registry, log := prometheus.NewRegistry(), &lockedBuffer{}
+	b.run(b.forwarder(func(c *forwarder.Config) {
+		c.Registerer, c.Logger = registry, slog.New(slog.NewTextHandler(log, nil))
+	}))
+	plain, err := outbox.NewWriter(outbox.WriterConfig{DB: b.db})
+	require.NoError(t, err)
+	strays := func() float64 { return value(t, registry, "tailrace_forwarder_stray_rows_total") }
+	number := 1
+	eventually(t, "a stray is noticed", func() bool {
+		publish(t, plain, nil, numbered(moves, number), numbered(stays, number))
+		number++
+		return strays() > 0
+	})
+	noticed := strays()
+	publish(t, w, nil, numbered(moves, number), numbered(stays, number)) // the former is in the new shard
+	publish(t, plain, nil, numbered(moves, number), numbered(moves, number+1), numbered(stays, number+1))
+	b.broker.WaitRecords(t, "users", 2*number+4, patience)
+	require.GreaterOrEqual(t, strays(), noticed+2)
+	require.LessOrEqual(t, strays(), float64(number+1), "no other is counted")
+	require.Equal(t, 1, strings.Count(log.String(), "shard that its key has left"))
 }
 
 // shardFleet forwards whatever shards there are, and starts those again that a test ends.
@@ -379,4 +415,22 @@ func nextVersions(t testing.TB, tx *sql.Tx, w *outbox.Writer, from, to int) (n i
 		t.Error(err)
 	}
 	return len(msgs)
+}
+
+// lockedBuffer is a log that is read while it is written.
+type lockedBuffer struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
 }

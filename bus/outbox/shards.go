@@ -87,7 +87,7 @@ func refuseShards(ctx context.Context, q pgtable.Querier, t table) error {
 }
 
 // maxShardedName is how long the name of a table may be that is split.
-const maxShardedName = maxTableName - len("_shard_63")
+const maxShardedName = maxPartitionedName - len("_shard_63")
 
 // checkShards says whether a table may be split into so many.
 func checkShards(t table, shards int) error {

@@ -42,13 +42,16 @@ func (m *migrator) split(ctx context.Context) error {
 	if err := m.locked(ctx, m.register); err != nil {
 		return err
 	}
+	config := m.config
+	config.Partitioned = false // A shard that is there stays what it is.
 	for n := 1; n < want; n++ {
 		if n >= len(shards) {
+			config.Partitioned = m.partitioned // A new one is as the first.
 			if err := m.refuseStranger(ctx, m.table.shard(n)); err != nil {
 				return err
 			}
 		}
-		report, err := migrateTable(ctx, m.db, m.config, m.table.shard(n))
+		report, err := migrateTable(ctx, m.db, config, m.table.shard(n))
 		if err != nil {
 			return err
 		}
@@ -199,7 +202,8 @@ DECLARE
     may RECORD;
 BEGIN
     IF owner <> quote_ident(current_user) THEN
-        FOREACH name IN ARRAY ARRAY[{{new}}, {{new_state}}, {{new_versions}}] LOOP
+        FOREACH name IN ARRAY ARRAY[{{new}}, {{new_state}}, {{new_versions}}]
+            || (SELECT array_agg(relid::text) FROM pg_partition_tree({{new}}::regclass) WHERE level > 0) LOOP
             EXECUTE format('ALTER TABLE %s OWNER TO %s', name, owner);
         END LOOP;
     END IF;
@@ -222,25 +226,23 @@ func (t table) fill(text string) string {
 	).Replace(text)
 }
 
-// PrintShards writes, after what [PrintMigrations] writes for the table, what splits it into so many shards,
-// for psql and under the same rules.
-func PrintShards(w io.Writer, tableName string, shards int) error {
-	t, err := parseTable(tableName)
-	if err == nil {
-		err = checkShards(t, max(shards, 1))
-	}
+// PrintShards writes, after what [PrintMigrations] writes for the table, what splits it into config.Shards, for
+// psql and under the same rules. Of the configuration it reads Table, Shards, Partitioned and PartitionRows.
+func PrintShards(w io.Writer, config MigrateConfig) error {
+	config, t, err := config.complete()
 	if err != nil {
 		return err
 	}
 	var out strings.Builder
 	fmt.Fprintf(&out, "-- The shards of %s. Shards are never taken away.\n%s\n\n", t.quoted(), strings.Join(t.registrySQL(), "\n\n"))
-	for n := 1; n < shards; n++ {
-		if err := PrintMigrations(&out, t.shard(n).name()); err != nil {
+	for n := 1; n < config.Shards; n++ {
+		config.Table = t.shard(n).name()
+		if err := printMigrations(&out, config); err != nil {
 			return err
 		}
 		fmt.Fprintf(&out, "\n%s\n\n", t.grantsSQL(n))
 	}
-	fmt.Fprintf(&out, "%s\n\n%s\n", t.addSQL(shards), t.useSQL(shards))
+	fmt.Fprintf(&out, "%s\n\n%s\n", t.addSQL(config.Shards), t.useSQL(config.Shards))
 	_, err = io.WriteString(w, out.String())
 	return err
 }

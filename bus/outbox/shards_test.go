@@ -12,6 +12,7 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/stretchr/testify/require"
 
+	"github.com/tailrace-go/tailrace/bus/deadletter"
 	"github.com/tailrace-go/tailrace/bus/delivery"
 	"github.com/tailrace-go/tailrace/bus/outbox"
 )
@@ -256,7 +257,7 @@ func TestPrintShards(t *testing.T) {
 	b := empty(t)
 	var text strings.Builder
 	require.NoError(t, outbox.PrintMigrations(&text, ""))
-	require.NoError(t, outbox.PrintShards(&text, "", 3))
+	require.NoError(t, outbox.PrintShards(&text, outbox.MigrateConfig{Shards: 3}))
 	for range 2 { // and again
 		for statement := range strings.SplitSeq(text.String(), "\n\n") {
 			b.exec(t, statement)
@@ -270,5 +271,42 @@ func TestPrintShards(t *testing.T) {
 	report := b.raise(t, 3)
 	require.Equal(t, report.To, report.From, "nothing is left to do")
 	require.Equal(t, report.Shards[1].To, report.Shards[1].From)
-	require.ErrorContains(t, outbox.PrintShards(&text, "", 65), "65 shards")
+	require.ErrorContains(t, outbox.PrintShards(&text, outbox.MigrateConfig{Shards: 65}), "65 shards")
+}
+
+// TestWhoReadsOneTableRefusesShards, of whichever of them.
+func TestWhoReadsOneTableRefusesShards(t *testing.T) {
+	t.Parallel()
+	b := split(t, 1)
+	subscribe := func(table string) error {
+		subscriber, err := outbox.NewSubscriber(outbox.SubscriberConfig{DB: b.db, Table: table}, nil)
+		require.NoError(t, err)
+		_, err = subscriber.Subscribe(b.ctx, "t")
+		require.NoError(t, subscriber.Close())
+		return err
+	}
+	require.NoError(t, subscribe(""))
+	b.raise(t, 2)
+	require.ErrorIs(t, subscribe(""), outbox.ErrSharded)
+	require.ErrorIs(t, subscribe("public.event_outbox_shard_1"), outbox.ErrSharded)
+}
+
+func TestDeadRowsOfShardsAreRevived(t *testing.T) {
+	t.Parallel()
+	b := split(t, 3)
+	for n := range 3 {
+		b.exec(t, `INSERT INTO `+shardTable(n)+` (event_id, topic, payload, retry_count) VALUES ($1, 't', '', 3)`, fmt.Sprint("in ", n))
+	}
+	reviver, err := outbox.NewReviver(b.db, "")
+	require.NoError(t, err)
+	for _, tt := range []struct {
+		row     int64
+		eventID string
+		want    deadletter.RowState
+	}{{1, "in 0", deadletter.RowRevived}, {1, "in 2", deadletter.RowRevived}, {1, "in 2", deadletter.RowAlive}, {2, "in 2", deadletter.RowMissing}, {1, "in 3", deadletter.RowMissing}} {
+		got, err := reviver.Revive(b.ctx, tt.row, tt.eventID)
+		require.NoError(t, err)
+		require.Equal(t, tt.want, got, "%+v", tt)
+	}
+	require.Equal(t, int64(1), scalar[int64](t, b, `SELECT count(*) FROM event_outbox_shard_1 WHERE retry_count = 3`))
 }

@@ -20,6 +20,8 @@ type migrateSettings struct {
 	partitioned    bool
 	partitionRows  int
 	lockTimeout    time.Duration
+	// shards is into how many the outbox is split, 0 to leave it as it is.
+	shards int
 	// inbox is the inbox table to make, "" for none.
 	inbox string
 }
@@ -32,6 +34,10 @@ func migrateCommand() *cobra.Command {
 		Long: `Create the outbox table, or bring the one that is there up to date with its rows, a table made by
 the guide's DDL included. Publishers go on writing meanwhile, and any number of processes may migrate
 at once: one works, the others wait for it. Running it again does no harm.
+
+With --shards, one outbox is split into so many tables, or into more than it has, while publishers write
+and forwarders run; the order within a key is kept if the publishers choose among the shards already
+(EVENT_OUTBOX_SHARDS). Shards are never taken away.
 
 With --inbox, the table in which consumers remember what they handled (package bus/inbox) is made, too.
 It belongs in the database that the consumers' handlers write to.`,
@@ -49,6 +55,8 @@ It belongs in the database that the consumers' handlers write to.`,
 		parsePartitionRows)
 	define(&s.settings, cmd, &s.lockTimeout, setting{flag: "lock-timeout", kind: "duration", text: outbox.DefaultLockTimeout.String()},
 		"how long a step may wait for a lock that stops publishers before it is tried again later", parseDuration(time.Millisecond))
+	define(&s.settings, cmd, &s.shards, setting{flag: "shards", kind: "count", text: "0"},
+		"split the outbox into so many tables; 0 leaves it as it is", parseCount(0, outbox.MaxShards))
 	define(&s.settings, cmd, &s.inbox, setting{flag: "inbox", kind: "name", text: ""},
 		"also make the inbox table; its name, with its schema if that is not on the search path, follows an = sign", parseInboxTable)
 	cmd.Flags().Lookup("inbox").NoOptDefVal = inbox.DefaultTable
@@ -89,12 +97,15 @@ func (s *migrateSettings) run(cmd *cobra.Command) error {
 	defer func() { _ = db.Close() }()
 	began := time.Now()
 	report, err := outbox.Migrate(cmd.Context(), db, outbox.MigrateConfig{
-		Table: shared.OutboxTable, Rewrite: s.rewrite, Partitioned: s.partitioned, PartitionRows: int64(s.partitionRows), LockTimeout: s.lockTimeout, Logger: s.log.logger(cmd.ErrOrStderr()),
+		Table: shared.OutboxTable, Shards: s.shards, Rewrite: s.rewrite, Partitioned: s.partitioned, PartitionRows: int64(s.partitionRows),
+		LockTimeout: s.lockTimeout, Logger: s.log.logger(cmd.ErrOrStderr()),
 	})
 	if err != nil {
 		return err
 	}
-	printReport(cmd.OutOrStdout(), report, time.Since(began))
+	for _, one := range append([]outbox.Report{report}, report.Shards...) {
+		printReport(cmd.OutOrStdout(), one, time.Since(began))
+	}
 	if s.inbox == "" {
 		return nil
 	}
@@ -116,8 +127,17 @@ func (s *migrateSettings) printSQL(w io.Writer, outboxTable string) error {
 			return outbox.PrintPartitionedMigrations(w, table, int64(s.partitionRows))
 		}
 	}
-	if err := printOutbox(w, outboxTable); err != nil || s.inbox == "" {
+	if err := printOutbox(w, outboxTable); err != nil {
 		return err
+	}
+	if s.shards > 0 {
+		fmt.Fprintln(w)
+		if err := outbox.PrintShards(w, outbox.MigrateConfig{Table: outboxTable, Shards: s.shards, Partitioned: s.partitioned, PartitionRows: int64(s.partitionRows)}); err != nil {
+			return err
+		}
+	}
+	if s.inbox == "" {
+		return nil
 	}
 	fmt.Fprintln(w)
 	return inbox.PrintMigrations(w, s.inbox)

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"database/sql"
 	"fmt"
 	"io"
 	"strconv"
@@ -21,7 +23,7 @@ func statusCommand() *cobra.Command {
 		Use:   "status",
 		Short: "Say how an outbox stands",
 		Long: `Say how an outbox stands: its version, the events that wait and those that are dead, and how many ids
-are left. It reads only.
+are left; of an outbox that is split, for each shard. It reads only.
 
 With --watermill-topic it says how the tables of Watermill's forwarder stand in place of an outbox.`,
 	}
@@ -45,18 +47,46 @@ With --watermill-topic it says how the tables of Watermill's forwarder stand in 
 			}
 			return printWatermillStatus(cmd.OutOrStdout(), status)
 		}
-		status, err := outbox.Status(cmd.Context(), db, shared.OutboxTable)
-		if err != nil {
-			return explain(err, shared.OutboxTable)
-		}
-		return printStatus(cmd.OutOrStdout(), status)
+		return explain(printShards(cmd.Context(), cmd.OutOrStdout(), db, shared.OutboxTable), shared.OutboxTable)
 	}
 	return cmd
 }
 
-func printStatus(w io.Writer, status outbox.TableStatus) error {
+// printShards says how each shard of an outbox stands.
+func printShards(ctx context.Context, w io.Writer, db *sql.DB, table string) error {
+	shards, err := outbox.Shards(ctx, db, table)
+	if err != nil {
+		return err
+	}
+	for i, shard := range shards {
+		if i > 0 {
+			fmt.Fprintln(w)
+		}
+		status, err := outbox.Status(ctx, db, shard.Table)
+		if err != nil {
+			return err
+		}
+		place := ""
+		if len(shards) > 1 {
+			place = fmt.Sprintf("%d of %d", i+1, len(shards))
+		}
+		if !shard.Open() {
+			place += ", not open yet: its events wait for older ones of their keys in the shards before it"
+		}
+		if err := printStatus(w, status, place); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// printStatus says how a table stands; shard is which of an outbox's it is, "" for the only one.
+func printStatus(w io.Writer, status outbox.TableStatus, shard string) error {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(table, "table\t%s\n", status.Table)
+	if shard != "" {
+		fmt.Fprintf(table, "shard\t%s\n", shard)
+	}
 	fmt.Fprintf(table, "version\t%d of %d\n", status.Version, status.Latest)
 	owner := "nobody: run `tailrace forward`"
 	if status.Owner != "" {
