@@ -64,3 +64,35 @@ func BenchmarkWrite(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkWriteSharded compares a transaction that publishes to one table with one that chooses among four, in
+// one run.
+func BenchmarkWriteSharded(b *testing.B) {
+	for _, n := range []int{1, 10, 100} {
+		for _, shards := range []int{0, 1, 4} {
+			b.Run(fmt.Sprintf("%d events, %d shards", n, shards), func(b *testing.B) {
+				s := setup(b)
+				if shards > 0 {
+					s.raise(b, shards)
+				}
+				w := s.sharded(b, shards)
+				topics := same("marty.users", n)
+				b.ReportAllocs()
+				next := 0
+				for b.Loop() {
+					tx, err := s.db.BeginTx(b.Context(), nil)
+					require.NoError(b, err)
+					msgs := make([]*message.Message, n)
+					for i := range msgs {
+						next++
+						msgs[i] = event()
+						msgs[i].Metadata.Set(delivery.KeyMetadata, fmt.Sprintf("user-%d", next%1000))
+					}
+					require.NoError(b, w.Write(b.Context(), tx, topics, msgs))
+					require.NoError(b, tx.Commit())
+				}
+				b.ReportMetric(float64(n*b.N)/b.Elapsed().Seconds(), "events/s")
+			})
+		}
+	}
+}
