@@ -12,6 +12,10 @@
 // are forwarded in id order: publish after taking the aggregate's row lock, and the order is the
 // aggregate's.
 //
+// One outbox may be split into several tables, each with an order of its own: MigrateConfig.Shards makes them,
+// WriterConfig.Shards has a Writer choose among them by the record key, [Shards] lists them, and [Claim.Open]
+// keeps the order of a key that moves to a new one.
+//
 // The forwarder package reads it through a [Store] and its [Claim]. A [Subscriber] reads it as a Watermill
 // [message.Subscriber]: slower, and with any Watermill router or middleware.
 package outbox

@@ -236,8 +236,7 @@ func PrintShards(w io.Writer, config MigrateConfig) error {
 	var out strings.Builder
 	fmt.Fprintf(&out, "-- The shards of %s. Shards are never taken away.\n%s\n\n", t.quoted(), strings.Join(t.registrySQL(), "\n\n"))
 	for n := 1; n < config.Shards; n++ {
-		config.Table = t.shard(n).name()
-		if err := printMigrations(&out, config); err != nil {
+		if err := printMigrations(&out, MigrateConfig{Table: t.shard(n).name(), Partitioned: config.Partitioned, PartitionRows: config.PartitionRows}); err != nil {
 			return err
 		}
 		fmt.Fprintf(&out, "\n%s\n\n", t.grantsSQL(n))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"io"
 	"strings"
 	"sync"
 	"testing"
@@ -252,6 +253,31 @@ func TestThePrivilegesOfTheFirstAreThoseOfTheOthers(t *testing.T) {
 	})
 }
 
+// TestShardsOfAPartitionedTableHavePartitions, which belong to the same owner.
+func TestShardsOfAPartitionedTableHavePartitions(t *testing.T) {
+	t.Parallel()
+	b := partitioned(t)
+	owns := scalar[string](t, b, `SELECT current_database()`) + "_owns"
+	b.exec(t, `CREATE ROLE `+owns)
+	t.Cleanup(func() {
+		b.exec(t, `DROP OWNED BY `+owns+` CASCADE`)
+		b.exec(t, `DROP ROLE `+owns)
+	})
+	b.exec(t, `ALTER TABLE event_outbox OWNER TO `+owns)
+	b.raise(t, 2)
+	require.Equal(t, "p", scalar[string](t, b, `SELECT relkind::text FROM pg_class WHERE relname = 'event_outbox_shard_1'`))
+	require.Positive(t, scalar[int64](t, b, `SELECT count(*) FROM pg_partition_tree('event_outbox_shard_1') WHERE level > 0`))
+	require.Zero(t, scalar[int64](t, b, `SELECT count(*) FROM pg_partition_tree('event_outbox_shard_1') p JOIN pg_class c ON c.oid = p.relid
+		WHERE pg_get_userbyid(c.relowner) <> $1`, owns))
+	w, key := b.sharded(t, 2), keyIn(t, 1, 2, 1, 3)
+	one := ofKey("1", key)
+	require.NoError(t, w.Publish("t", one))
+	require.ErrorIs(t, w.Publish("t", one), outbox.ErrDuplicate)
+	opens(t, b, b.claim(t, 1))
+	b.raise(t, 3)
+	require.Len(t, b.whole(t, 1), 1)
+}
+
 func TestPrintShards(t *testing.T) {
 	t.Parallel()
 	b := empty(t)
@@ -272,6 +298,8 @@ func TestPrintShards(t *testing.T) {
 	require.Equal(t, report.To, report.From, "nothing is left to do")
 	require.Equal(t, report.Shards[1].To, report.Shards[1].From)
 	require.ErrorContains(t, outbox.PrintShards(&text, outbox.MigrateConfig{Shards: 65}), "65 shards")
+	longest := outbox.MigrateConfig{Table: strings.Repeat("x", 33), Shards: outbox.MaxShards, Partitioned: true}
+	require.NoError(t, outbox.PrintShards(io.Discard, longest))
 }
 
 // TestWhoReadsOneTableRefusesShards, of whichever of them.
