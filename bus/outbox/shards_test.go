@@ -3,6 +3,7 @@ package outbox_test
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -199,7 +200,11 @@ func (b bundle) claim(t testing.TB, shard int) *outbox.Claim {
 	t.Helper()
 	store, err := outbox.NewStore(b.db, shardTable(shard))
 	require.NoError(t, err)
-	claim, err := store.Claim(b.ctx, "test", time.Minute)
+	var claim *outbox.Claim
+	require.Eventually(t, func() bool { // The server may need a moment to free the lock of a session that it ended.
+		claim, err = store.Claim(b.ctx, "test", time.Minute)
+		return !errors.Is(err, outbox.ErrOwned)
+	}, time.Minute, 10*time.Millisecond)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = claim.Release(context.WithoutCancel(b.ctx)) })
 	return claim
