@@ -39,7 +39,7 @@ func TestBothAtOnce(t *testing.T) {
 	w.waitPublished(1)
 	events := 600
 	if long() {
-		events = 6_000
+		events = 2_000
 	}
 	for range events / 50 {
 		b.publish(50, 40, 4)

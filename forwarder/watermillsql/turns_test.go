@@ -32,7 +32,7 @@ func TestTurns(t *testing.T) {
 			b.broker.CreateTopic(t, orders, 3, nil)
 			turns, each := 6, 200
 			if long() {
-				turns, each = 20, 2_000
+				turns, each = 12, 500
 			}
 			middle := 0
 			for turn := range turns {
