@@ -43,11 +43,7 @@ func (b *testBundle) partitions() (names []string) {
 // loses the outbox again and again, and partitions that are made and dropped all the while.
 func TestPartitionsUnderLoad(t *testing.T) {
 	t.Parallel()
-	const writers, keys = 8, 40
-	perWriter := 1500
-	if testing.Short() {
-		perWriter = 300
-	}
+	const writers, keys, perWriter = 8, 40, 1500
 	b := partitioned(t)
 	b.broker.CreateTopic(t, "orders", 3, nil)
 	b.exec(`CREATE TABLE aggregate (id int PRIMARY KEY, version int NOT NULL DEFAULT 0)`)

@@ -100,9 +100,11 @@ func benchOurs(b *testing.B, bundle *bundle) time.Duration {
 	ended := make(chan error, 1)
 	start := time.Now()
 	go func() { ended <- f.Run(ctx) }()
+	poll := time.NewTicker(time.Millisecond)
+	defer poll.Stop()
 	for at < offset {
 		_ = bundle.db.QueryRow(`SELECT offset_acked FROM watermill_offsets_events_to_forward`).Scan(&at) // no row at first
-		time.Sleep(time.Millisecond)
+		<-poll.C
 	}
 	took := time.Since(start)
 	cancel()
