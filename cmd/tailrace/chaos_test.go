@@ -12,7 +12,7 @@ import (
 )
 
 // TestChaos: what the other tests do one by one happens in random order, often before the last thing is
-// over. The seed is logged; TAILRACE_SEED repeats it, as far as timing lets it.
+// over.
 func TestChaos(t *testing.T) {
 	t.Parallel()
 	const share = 500
@@ -20,12 +20,7 @@ func TestChaos(t *testing.T) {
 	if long() {
 		rounds = 40
 	}
-	seed, err := strconv.ParseUint(os.Getenv("TAILRACE_SEED"), 10, 64)
-	if err != nil {
-		seed = uint64(time.Now().UnixNano())
-	}
-	random := rand.New(rand.NewPCG(seed, 0))
-	t.Logf("seed %d, %d rounds", seed, rounds)
+	random := seeded(t)
 	b, server := setupOwnServer(t)
 	b.broker.ProduceLatency(10 * time.Millisecond)
 	arguments := []string{"--lease", "500ms", "--drain-timeout", "500ms"}
@@ -84,10 +79,24 @@ func TestChaos(t *testing.T) {
 	require.Zero(t, b.count(`retry_count > 0`), "none of this is an event's fault")
 }
 
+// seeded is chance whose seed is logged; TAILRACE_SEED repeats it, as far as timing lets it.
+func seeded(t testing.TB) *rand.Rand {
+	t.Helper()
+	seed, err := strconv.ParseUint(os.Getenv("TAILRACE_SEED"), 10, 64)
+	if err != nil {
+		seed = uint64(time.Now().UnixNano())
+	}
+	t.Logf("seed %d", seed)
+	return rand.New(rand.NewPCG(seed, 0))
+}
+
 // pause lets things take their course: which moment comes next is what is random.
-func (b *bundle) pause(d time.Duration) {
+func (b *bundle) pause(d time.Duration) { pause(b.t, d) }
+
+func pause(t testing.TB, d time.Duration) {
+	t.Helper()
 	select {
 	case <-time.After(d):
-	case <-b.t.Context().Done():
+	case <-t.Context().Done():
 	}
 }

@@ -20,6 +20,8 @@ import (
 // of a few events.
 type load struct {
 	db      *sql.DB
+	table   string
+	topic   string
 	budget  chan int
 	writing sync.WaitGroup
 	faults  atomic.Int64
@@ -30,7 +32,11 @@ const perTransaction = 10
 // startLoad starts writers that write as many events as release allows. A transaction that fails is
 // given up (it may have been committed all the same), and its numbers are not used again.
 func (b *bundle) startLoad(writers, keys int) *load {
-	l := &load{db: b.db, budget: make(chan int, 1<<16)}
+	return startLoadOf(b.db, "event_outbox", topic, writers, keys)
+}
+
+func startLoadOf(db *sql.DB, table, topic string, writers, keys int) *load {
+	l := &load{db: db, table: table, topic: topic, budget: make(chan int, 1<<16)}
 	for writer := range writers {
 		l.writing.Go(func() { l.write(writer, writers, keys) })
 	}
@@ -64,10 +70,10 @@ func (l *load) write(writer, writers, keys int) {
 				key = writer
 			}
 		}
-		_, err := l.db.ExecContext(context.Background(), `INSERT INTO event_outbox (event_id, topic, payload, key)
+		_, err := l.db.ExecContext(context.Background(), `INSERT INTO `+l.table+` (event_id, topic, payload, key)
 			SELECT id, $4, convert_to(number, 'UTF8'), convert_to(name, 'UTF8')
 			FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS row (id, name, number, place) ORDER BY place`,
-			pq.StringArray(ids), pq.StringArray(names), pq.StringArray(numbers), topic)
+			pq.StringArray(ids), pq.StringArray(names), pq.StringArray(numbers), l.topic)
 		if err != nil {
 			l.faults.Add(1)
 		}
@@ -85,17 +91,23 @@ func (c tally) String() string {
 // audit counts. Order is that of first deliveries within a key, by the numbers in the payloads.
 func (b *bundle) audit() tally {
 	b.t.Helper()
-	rows, err := b.db.QueryContext(b.t.Context(), `SELECT event_id FROM event_outbox`)
-	require.NoError(b.t, err)
+	return reckon(b.t, written(b.t, b.db, "event_outbox"), b.broker.Records(b.t, topic))
+}
+
+// written returns the ids of all events of a table.
+func written(t testing.TB, db *sql.DB, table string) map[string]bool {
+	t.Helper()
+	rows, err := db.QueryContext(t.Context(), `SELECT event_id FROM `+table)
+	require.NoError(t, err)
 	defer rows.Close()
-	missing := map[string]bool{}
+	ids := map[string]bool{}
 	for rows.Next() {
 		var id string
-		require.NoError(b.t, rows.Scan(&id))
-		missing[id] = true
+		require.NoError(t, rows.Scan(&id))
+		ids[id] = true
 	}
-	require.NoError(b.t, rows.Err())
-	return reckon(b.t, missing, b.broker.Records(b.t, topic))
+	require.NoError(t, rows.Err())
+	return ids
 }
 
 // reckon compares the ids sent with the records, which stand in the order of their offsets.
@@ -137,11 +149,23 @@ func (b *bundle) requireWhole() tally {
 	b.waitSettled()
 	c := b.audit()
 	b.t.Log(c)
-	require.Zero(b.t, c.lost, "lost")
-	require.Zero(b.t, c.reordered, "out of order within a key")
-	require.Zero(b.t, c.foreign, "never sent")
-	require.Equal(b.t, c.sent, c.delivered)
+	c.requireWhole(b.t)
 	return c
+}
+
+func (c tally) requireWhole(t testing.TB) {
+	t.Helper()
+	require.Zero(t, c.lost, "lost")
+	require.Zero(t, c.reordered, "out of order within a key")
+	require.Zero(t, c.foreign, "never sent")
+	require.Equal(t, c.sent, c.delivered)
+}
+
+func (c tally) plus(other tally) tally {
+	return tally{
+		c.sent + other.sent, c.delivered + other.delivered, c.duplicated + other.duplicated,
+		c.reordered + other.reordered, c.lost + other.lost, c.foreign + other.foreign,
+	}
 }
 
 // The counting itself must be able to fail.
