@@ -231,7 +231,8 @@ func (r *reader) forward(ctx context.Context, limit int) (bool, error) {
 	var late []int64
 	before := r.last
 	pending := rows[:0]
-	for _, row := range rows {
+	for i := range rows {
+		row := &rows[i]
 		if row.ID <= before {
 			if covering && !r.gaps.contains(row.ID) {
 				continue
@@ -241,9 +242,14 @@ func (r *reader) forward(ctx context.Context, limit int) (bool, error) {
 			r.gaps.add(r.last+1, row.ID-1)
 			r.last = row.ID
 		}
-		if row.Pending {
-			pending = append(pending, row)
-			r.stray(&row)
+		if !row.Pending {
+			continue
+		}
+		r.stray(row)
+		if len(pending) == i {
+			pending = rows[:i+1]
+		} else {
+			pending = append(pending, *row)
 		}
 	}
 	// Rows come by id, so one from behind the old end, or a read that was not cut off, means that no

@@ -37,6 +37,7 @@ type session struct {
 	topics map[string]*topicState
 	lone   map[*keyState]struct{} // rows without key that wait by themselves
 	names  headerNames
+	blocks headerBlocks
 
 	chunks    map[int64]*chunk
 	lastChunk int64
@@ -295,9 +296,9 @@ func (s *session) identify(e *entry, row *outbox.Row, k *keyState) {
 
 // headers returns a row's record headers: the event id as Watermill's message UUID, then the metadata.
 func (s *session) headers(row *outbox.Row) ([]delivery.Header, error) {
-	headers := make([]delivery.Header, 1, 12)
-	headers[0] = delivery.Header{Key: delivery.UUIDHeader, Value: []byte(row.EventID)}
-	return s.names.decode(headers, row.Headers)
+	headers := append(s.blocks.room(), delivery.Header{Key: delivery.UUIDHeader, Value: s.blocks.bytes(row.EventID)})
+	headers, err := s.names.decode(headers, row.Headers)
+	return s.blocks.keep(headers), err
 }
 
 // send puts a row's record on its way.

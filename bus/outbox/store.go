@@ -19,7 +19,8 @@ type Store struct {
 	db    *sql.DB
 	table table
 
-	settle, remove, retry, kill, backlog, purge string
+	settle, remove              idStatement
+	retry, kill, backlog, purge string
 }
 
 // NewStore returns a store over table, which [Check] should have approved. Empty means [DefaultTable].
@@ -34,8 +35,8 @@ func NewStore(db *sql.DB, tableName string) (*Store, error) {
 	name := t.quoted()
 	return &Store{
 		db: db, table: t,
-		settle: `UPDATE ` + name + ` SET processed_at = now() WHERE id = ANY($1) AND processed_at IS NULL`,
-		remove: `DELETE FROM ` + name + ` WHERE id = ANY($1) AND processed_at IS NULL`,
+		settle: byID(`UPDATE ` + name + ` SET processed_at = now() WHERE processed_at IS NULL`),
+		remove: byID(`DELETE FROM ` + name + ` WHERE processed_at IS NULL`),
 		retry: `UPDATE ` + name + ` SET retry_count = retry_count + 1, error_message = $2,
 			next_attempt_at = now() + $3 * interval '1 microsecond'
 			WHERE id = ANY($1) AND processed_at IS NULL AND retry_count + 1 < max_retries RETURNING id`,
@@ -56,14 +57,12 @@ func (s *Store) Table() string { return s.table.quoted() }
 // Settle marks rows as processed. Only ids of acknowledged records may be given. Rows that are
 // processed already, or gone, are left alone.
 func (s *Store) Settle(ctx context.Context, ids []int64) error {
-	_, err := s.db.ExecContext(ctx, s.settle, pq.Int64Array(ids))
-	return wrap("settle", err)
+	return wrap("settle", s.settle.exec(ctx, s.db, ids))
 }
 
 // Remove deletes rows instead of marking them, for outboxes that keep nothing.
 func (s *Store) Remove(ctx context.Context, ids []int64) error {
-	_, err := s.db.ExecContext(ctx, s.remove, pq.Int64Array(ids))
-	return wrap("remove", err)
+	return wrap("remove", s.remove.exec(ctx, s.db, ids))
 }
 
 // Retry counts an attempt against rows that have attempts left after it, and sets when the next one is

@@ -3,6 +3,7 @@ package outbox
 import (
 	"context"
 	"database/sql"
+	"strings"
 	"time"
 
 	"github.com/lib/pq"
@@ -118,51 +119,75 @@ const ageMicroseconds = `CASE WHEN ` + plausible + ` THEN (date_part('epoch', no
 
 func scanRows(rows *sql.Rows, dst []Row, most int64) (_ []Row, cut bool, err error) {
 	defer func() { _ = rows.Close() }()
-	var payload, key, headers, event, topic, age sql.RawBytes
-	var wait sql.NullFloat64
-	var lastTopic string
-	// The bytes of many rows share few allocations; a chunk lives until its last row is settled.
-	var arena arena
-	var size int64
+	first := len(dst)
+	var scan rowScan
+	defer func() { scan.nameEvents(dst[first:]) }()
+	columns := scan.columns()
 	for rows.Next() {
-		if most > 0 && size >= most {
+		if most > 0 && scan.size >= most {
 			return dst, true, nil
 		}
-		var row Row
-		if err := rows.Scan(&row.ID, &row.Pending, &event, &topic, &payload, &key, &headers, &row.RetryCount, &row.MaxRetries, &wait, &age); err != nil {
+		if err := rows.Scan(columns...); err != nil {
 			return dst, false, err
 		}
-		if !row.Pending {
-			dst = append(dst, Row{ID: row.ID})
-			continue
-		}
-		if string(topic) != lastTopic {
-			lastTopic = string(topic)
-		}
-		row.Topic = lastTopic
-		row.EventID = string(event)
-		row.Payload, row.Key, row.Headers = arena.copy(payload), arena.copy(key), arena.copy(headers)
-		if wait.Valid {
-			row.Wait = time.Duration(wait.Float64 * float64(time.Second))
-		}
-		row.Age = microseconds(age)
-		dst = append(dst, row)
-		size += int64(len(payload) + len(key) + len(headers))
+		dst = append(dst, Row{})
+		scan.row(&dst[len(dst)-1])
 	}
 	return dst, false, rows.Err()
 }
 
-// microseconds reads a whole number without a string of its own; nothing is 0, and so is a negative one: a
-// row is not younger than its read.
-func microseconds(text []byte) time.Duration {
-	n := int64(0)
-	for _, digit := range text {
-		if digit < '0' || digit > '9' {
-			return 0
-		}
-		n = n*10 + int64(digit-'0')
+// rowScan is the columns of a row as database/sql hands them over, numbers as they come, since converting
+// them by kind costs it a string each. The bytes of many rows share few allocations; a chunk of rows lives
+// until its last one is settled.
+type rowScan struct {
+	id, retries, maxRetries, age        any
+	pending                             bool
+	event, topic, payload, key, headers sql.RawBytes
+	wait                                sql.NullFloat64
+	arena                               arena
+	lastTopic                           string
+	events                              []byte // the ids of the pending rows, each with a NUL behind it
+	size                                int64
+}
+
+func (s *rowScan) columns() []any {
+	return []any{&s.id, &s.pending, &s.event, &s.topic, &s.payload, &s.key, &s.headers, &s.retries, &s.maxRetries, &s.wait, &s.age}
+}
+
+// row fills in everything but the event id.
+func (s *rowScan) row(row *Row) {
+	row.ID = whole(s.id)
+	if !s.pending {
+		return
 	}
-	return time.Duration(n) * time.Microsecond
+	if string(s.topic) != s.lastTopic {
+		s.lastTopic = string(s.topic)
+	}
+	row.Pending, row.Topic = true, s.lastTopic
+	s.events = append(append(s.events, s.event...), 0)
+	row.Payload, row.Key, row.Headers = s.arena.copy(s.payload), s.arena.copy(s.key), s.arena.copy(s.headers)
+	row.RetryCount, row.MaxRetries = int(whole(s.retries)), int(whole(s.maxRetries))
+	if s.wait.Valid {
+		row.Wait = time.Duration(s.wait.Float64 * float64(time.Second))
+	}
+	row.Age = max(0, time.Duration(whole(s.age))*time.Microsecond) // a row is not younger than its read
+	s.size += int64(len(s.payload) + len(s.key) + len(s.headers))
+}
+
+// nameEvents gives the pending rows their event ids, parts of one string.
+func (s *rowScan) nameEvents(rows []Row) {
+	all := string(s.events)
+	for i := range rows {
+		if rows[i].Pending {
+			rows[i].EventID, all, _ = strings.Cut(all, "\x00")
+		}
+	}
+}
+
+// whole is a whole number as a driver hands it over; 0 for none.
+func whole(value any) int64 {
+	n, _ := value.(int64)
+	return n
 }
 
 // arena copies byte slices into blocks.
