@@ -3,6 +3,7 @@ package forwarder
 import (
 	"context"
 	"errors"
+	"math"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -22,8 +23,14 @@ type source interface {
 // watcher is the part of a source that reads no rows' contents.
 type watcher interface {
 	Unsettled(ctx context.Context, after, upTo int64, limit int) (ids []int64, last int64, err error)
-	Holders(ctx context.Context) (map[string]struct{}, error)
 	upkeep
+	writers
+}
+
+// writers is the part of a source that tells who may still write.
+type writers interface {
+	Holders(ctx context.Context) (outbox.Holders, error)
+	Running(ctx context.Context) (outbox.Running, error)
 }
 
 // upkeep is the part of a source that keeps the claim.
@@ -96,7 +103,7 @@ func newReader(config *Config, m *metrics, claim source, lowWater int64) *reader
 	r := &reader{
 		config: config, metrics: m, claim: claim,
 		out: make(chan found, 1), wake: make(chan struct{}, 1),
-		last: lowWater, marked: lowWater, poll: config.PollMin,
+		last: lowWater, marked: lowWater, poll: config.PollMin, gaps: newGapList(),
 	}
 	r.done = make(chan struct{})
 	r.quit = sync.OnceFunc(func() { close(r.done) })
@@ -200,14 +207,16 @@ func (r *reader) step(ctx context.Context) (time.Duration, error) {
 	}
 	wait := r.config.PollMax
 	if room := int(r.room.Load()); room > 0 && !r.stopped.Load() {
-		full, err := r.forward(ctx, min(room, r.config.BatchSize))
+		start := time.Now()
+		full, err := r.forward(ctx, min(room, r.batch()))
 		if err != nil {
 			return 0, err
 		}
+		took := time.Since(start)
 		if err := r.look(ctx); err != nil {
 			return 0, err
 		}
-		wait = r.poll
+		wait = max(r.poll, 2*took) // a read that is slow is not to keep the server busy
 		if full {
 			wait = 0
 		}
@@ -215,26 +224,41 @@ func (r *reader) step(ctx context.Context) (time.Duration, error) {
 	return wait, r.upkeep(ctx, &wait)
 }
 
+// batch is how many rows a read may return: more when it costs much to ask for the gaps, but not so many
+// that the lease ends meanwhile.
+func (r *reader) batch() int {
+	if r.gaps.ask().covering {
+		return 4 * r.config.BatchSize
+	}
+	return r.config.BatchSize
+}
+
 // forward makes one read and reports whether it was cut off at its limit.
 func (r *reader) forward(ctx context.Context, limit int) (bool, error) {
 	start := time.Now()
 	demand := r.demand.Load()
-	ranges := r.gaps.ranges()
-	covering := len(r.gaps.gaps) > maxExactGaps
-	rows, full, err := r.claim.Read(ctx, make([]outbox.Row, 0, min(limit, r.size+r.size/4+16)), r.last, ranges,
+	asked := r.gaps.ask()
+	after := r.last
+	if asked.lateOnly {
+		after = math.MaxInt64
+	}
+	rows, full, err := r.claim.Read(ctx, make([]outbox.Row, 0, min(limit, r.size+r.size/4+16)), after, asked.ranges,
 		outbox.Limit{Rows: limit, Bytes: max(1, r.space.Load())})
 	if err != nil {
 		return false, err
 	}
 	r.alive(start)
 	r.size = len(rows)
+	if anew, err := r.missed(ctx, rows); anew || err != nil {
+		return true, err
+	}
 	var late []int64
 	before := r.last
 	pending := rows[:0]
 	for i := range rows {
 		row := &rows[i]
 		if row.ID <= before {
-			if covering && !r.gaps.contains(row.ID) {
+			if asked.covering && !r.gaps.asked(row.ID) {
 				continue
 			}
 			late = append(late, row.ID)
@@ -254,8 +278,9 @@ func (r *reader) forward(ctx context.Context, limit int) (bool, error) {
 	}
 	// Rows come by id, so one from behind the old end, or a read that was not cut off, means that no
 	// gap was cut off either.
-	r.gaps.settle(late, !full || r.last > before)
-	r.metrics.read(len(rows), len(late), len(r.gaps.gaps), time.Since(start))
+	r.gaps.settle(late, !full || r.last > before, asked)
+	r.metrics.read(len(rows), len(late), r.gaps.len(), time.Since(start))
+	full = full || asked.lateOnly // there is more to read
 	if len(rows) > 0 {
 		r.poll, r.busyTill = r.config.PollMin, start.Add(busyFor)
 	} else if start.After(r.busyTill) {
@@ -268,6 +293,19 @@ func (r *reader) forward(ctx context.Context, limit int) (bool, error) {
 		return full, nil
 	}
 	return full, r.hand(ctx, found{rows: pending, demand: demand, read: start})
+}
+
+// missed reports whether a read has to be made anew, since it left gaps out that may have been filled: the
+// rows behind such a one must not go first.
+func (r *reader) missed(ctx context.Context, rows []outbox.Row) (bool, error) {
+	if len(r.gaps.quiet) == 0 || len(rows) == 0 || rows[len(rows)-1].ID <= r.last {
+		return false, nil
+	}
+	running, err := r.claim.Running(ctx)
+	if err != nil {
+		return false, err
+	}
+	return r.gaps.rouse(running), nil
 }
 
 // frontier is the id up to which every row was handed over, or can never come.

@@ -2,6 +2,7 @@ package forwarder
 
 import (
 	"context"
+	"math"
 	"slices"
 	"testing"
 	"time"
@@ -17,6 +18,19 @@ type table struct {
 	next int64
 	rows map[int64]outbox.Row // committed
 	open map[string][]int64   // ids taken by transactions that are still open
+	// ids are the transaction ids of those that have one. Between is called between two statements.
+	ids     map[string]uint32
+	between func()
+	// lingering are transactions that have ended and still hold their locks.
+	lingering map[string]struct{}
+	nextID    uint32
+}
+
+func newTable() *table {
+	return &table{
+		next: 1, rows: map[int64]outbox.Row{}, open: map[string][]int64{}, ids: map[string]uint32{}, between: func() {},
+		lingering: map[string]struct{}{}, nextID: math.MaxUint32 - 20,
+	}
 }
 
 func (t *table) Read(_ context.Context, dst []outbox.Row, after int64, gaps []outbox.Range, limit outbox.Limit) ([]outbox.Row, bool, error) {
@@ -58,12 +72,26 @@ func (t *table) Unsettled(_ context.Context, after, upTo int64, limit int) (ids 
 	return ids, upTo, nil
 }
 
-func (t *table) Holders(context.Context) (map[string]struct{}, error) {
-	holders := map[string]struct{}{}
+func (t *table) Holders(context.Context) (outbox.Holders, error) {
+	holders := outbox.Holders{}
 	for name := range t.open {
-		holders[name] = struct{}{}
+		holders[name] = t.ids[name]
+	}
+	for name := range t.lingering {
+		holders[name] = t.ids[name]
 	}
 	return holders, nil
+}
+
+func (t *table) Running(context.Context) (outbox.Running, error) {
+	t.between()
+	running := outbox.Running{Next: t.nextID, IDs: map[uint32]struct{}{}}
+	for name := range t.open {
+		if id := t.ids[name]; id != 0 {
+			running.IDs[id] = struct{}{}
+		}
+	}
+	return running, nil
 }
 
 func (t *table) Issued(context.Context) (int64, error) { return t.next - 1, nil }
@@ -79,13 +107,14 @@ func testReader(t *table) *reader {
 	return r
 }
 
-// TestReaderHandsOverEachRowOnceInOrder lets transactions of eight keys take ids, commit and roll back
+// TestReaderHandsOverEachRowOnceInOrder lets transactions of four keys take ids, commit and roll back
 // in any order, as long as the writers of one key take turns, while the reader reads.
 func TestReaderHandsOverEachRowOnceInOrder(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
-		db := &table{next: 1, rows: map[int64]outbox.Row{}, open: map[string][]int64{}}
+		db := newTable()
 		r := testReader(db)
+		r.gaps.exact, r.gaps.few = rapid.IntRange(1, 20).Draw(t, "exact"), rapid.IntRange(0, 5).Draw(t, "few")
 		r.config.BatchSize = rapid.IntRange(1, 12).Draw(t, "batch size")
 		ctx := context.Background()
 		handed := map[int64]int{}
@@ -133,10 +162,18 @@ func TestReaderHandsOverEachRowOnceInOrder(t *testing.T) {
 				}
 			}
 			delete(db.open, name)
+			if rapid.Bool().Draw(t, "lingers") {
+				db.lingering[name] = struct{}{}
+			}
+		}
+		db.between = func() {
+			if rapid.Bool().Draw(t, "ends between") {
+				end(rapid.Bool().Draw(t, "commit"))
+			}
 		}
 		t.Repeat(map[string]func(*rapid.T){
 			"begin": func(t *rapid.T) {
-				key := string(rune('a' + rapid.IntRange(0, 7).Draw(t, "key")))
+				key := string(rune('a' + rapid.IntRange(0, 3).Draw(t, "key")))
 				for name := range db.open {
 					if keyOf[name] == key {
 						return // its aggregate's row is locked
@@ -151,13 +188,47 @@ func TestReaderHandsOverEachRowOnceInOrder(t *testing.T) {
 					db.next++
 				}
 				keyOf[name], db.open[name] = key, ids
+				if db.nextID++; db.nextID < 3 {
+					db.nextID = 3
+				}
+				if rapid.Bool().Draw(t, "has an id") {
+					db.ids[name] = db.nextID - 1
+				}
 			},
+			"get an id": func(*rapid.T) {
+				for name := range db.open {
+					if db.ids[name] == 0 {
+						db.ids[name] = db.nextID
+						db.nextID++
+						return
+					}
+				}
+			},
+			"prepare": func(*rapid.T) {
+				for _, name := range sortedNames(db.open) {
+					if id := db.ids[name]; id != 0 && !outbox.Prepared(name) {
+						prepared := "-1/" + name
+						db.open[prepared], db.ids[prepared], keyOf[prepared] = db.open[name], id, keyOf[name]
+						delete(db.open, name)
+						delete(db.ids, name)
+						return
+					}
+				}
+			},
+			"release":  func(*rapid.T) { clear(db.lingering) },
 			"commit":   func(*rapid.T) { end(true) },
 			"rollback": func(*rapid.T) { end(false) },
 			"read":     func(*rapid.T) { read() },
 			"look": func(t *rapid.T) {
 				r.nextLook = time.Time{}
 				require.NoError(t, r.look(ctx))
+			},
+			"look and read for a while": func(t *rapid.T) {
+				for range 3 {
+					r.nextLook = time.Time{}
+					require.NoError(t, r.look(ctx))
+					read()
+				}
 			},
 			"": func(t *rapid.T) {
 				for id, n := range handed {
@@ -170,6 +241,7 @@ func TestReaderHandsOverEachRowOnceInOrder(t *testing.T) {
 		for len(db.open) > 0 {
 			end(rapid.Bool().Draw(t, "commit"))
 		}
+		clear(db.lingering)
 		for range 3 {
 			for full := true; full; {
 				full, _ = r.forward(ctx, r.config.BatchSize)
@@ -183,13 +255,81 @@ func TestReaderHandsOverEachRowOnceInOrder(t *testing.T) {
 				t.Fatalf("row %d was handed over %d times", id, handed[id])
 			}
 		}
-		if n := len(r.gaps.gaps); n > 0 {
+		if n := r.gaps.len(); n > 0 {
 			t.Fatalf("%d gaps stay though nobody can fill them: %v", n, r.gaps.gaps)
 		}
 		if r.frontier() != r.last {
 			t.Fatalf("the frontier is %d, %d was read", r.frontier(), r.last)
 		}
 	})
+}
+
+// A transaction that has held many ids for long is left out of reads, until it ends: then its rows still go
+// before those that were written behind it.
+func TestReaderNoticesTheEndOfWhoHoldsManyGaps(t *testing.T) {
+	t.Parallel()
+	for name, lingers := range map[string]bool{"with its locks": false, "before its locks": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			db := newTable()
+			r := testReader(db)
+			r.gaps.few = 5
+			row := func(id int64, key string) {
+				db.rows[id] = outbox.Row{ID: id, Pending: true, Topic: key}
+				db.next = max(db.next, id+1)
+			}
+			read := func() (ids []int64) {
+				for full := true; full; {
+					var err error
+					full, err = r.forward(t.Context(), r.config.BatchSize)
+					require.NoError(t, err)
+				}
+				for len(r.out) > 0 {
+					for _, row := range (<-r.out).rows {
+						ids = append(ids, row.ID)
+					}
+				}
+				return ids
+			}
+			db.open["bulk"], db.ids["bulk"], db.nextID = []int64{1}, 100, 101
+			for id := int64(2); id <= 40; id += 2 {
+				row(id, "other")
+			}
+			require.Len(t, read(), 20)
+			for range 2 {
+				require.Empty(t, r.gaps.quiet)
+				r.nextLook = time.Time{}
+				require.NoError(t, r.look(t.Context()))
+				require.Empty(t, read())
+			}
+			require.Len(t, r.gaps.quiet, 1)
+			require.Empty(t, r.gaps.ask().ranges, "reads ask for none of them")
+			require.Equal(t, 20, r.gaps.len())
+			require.Zero(t, r.frontier())
+
+			row(42, "other")
+			require.Equal(t, []int64{42}, read(), "others flow")
+			for id := int64(1); id <= 39; id += 2 {
+				row(id, "bulk")
+			}
+			delete(db.open, "bulk")
+			if lingers {
+				db.lingering["bulk"] = struct{}{}
+			}
+			row(43, "bulk")
+			got := read()
+			require.Len(t, got, 21)
+			require.IsIncreasing(t, got)
+			clear(db.lingering)
+			for range 2 {
+				r.nextLook = time.Time{}
+				require.NoError(t, r.look(t.Context()))
+				require.Empty(t, read())
+			}
+			require.Zero(t, r.gaps.len())
+			require.EqualValues(t, 43, r.frontier())
+		})
+	}
 }
 
 func sortedNames(m map[string][]int64) []string {
@@ -203,7 +343,7 @@ func sortedNames(m map[string][]int64) []string {
 
 func TestManyGapsAreCoveredByFewRanges(t *testing.T) {
 	t.Parallel()
-	var l gapList
+	l := newGapList()
 	for i := range int64(5000) {
 		l.add(i*10, i*10)
 	}
@@ -211,7 +351,7 @@ func TestManyGapsAreCoveredByFewRanges(t *testing.T) {
 	for i := range int64(5000) {
 		l.add(10_000_000+i*10, 10_000_000+i*10)
 	}
-	ranges := l.ranges()
+	ranges := l.ask().ranges
 	require.Len(t, ranges, coveringRanges)
 	require.True(t, slices.ContainsFunc(ranges, func(r outbox.Range) bool { return r.High == 49_990 }), "cut at the widest distance")
 	for _, g := range l.gaps {
@@ -233,11 +373,11 @@ func TestGapsAreSplitByWhatIsFound(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			var l gapList
+			l := newGapList()
 			l.add(10, 20)
 			l.add(30, 30)
-			l.settle(c.found, true)
-			require.Equal(t, c.want, l.ranges())
+			l.settle(c.found, true, l.ask())
+			require.Equal(t, c.want, l.ask().ranges)
 		})
 	}
 }

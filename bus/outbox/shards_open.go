@@ -21,7 +21,7 @@ type opening struct {
 	// looked says that writers holds who went by the old number of shards, as far as they have not ended;
 	// issued that they have.
 	looked, issued bool
-	writers        map[string]struct{}
+	writers        Holders
 	open           bool
 }
 
@@ -124,14 +124,14 @@ func (c *Claim) outlast(ctx context.Context) (waits string, err error) {
 	for i, from := range o.older {
 		tables[i] = from.table
 	}
-	now, err := c.who(ctx, holdersQuery(tables...))
+	now, err := c.who(func() (*sql.Rows, error) { return c.conn.QueryContext(ctx, holdersQuery(tables...)) })
 	if err != nil {
 		return "", err
 	}
 	if o.looked {
-		maps.DeleteFunc(now, func(writer string, _ struct{}) bool {
+		maps.DeleteFunc(now, func(writer string, _ uint32) bool {
 			_, earlier := o.writers[writer]
-			return !earlier
+			return !earlier && !Prepared(writer) // PREPARE TRANSACTION gives a writer a new name
 		})
 	}
 	o.writers, o.looked = now, true

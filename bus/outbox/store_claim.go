@@ -5,11 +5,9 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/tailrace-go/tailrace/internal/pglease"
-	"github.com/tailrace-go/tailrace/internal/pgtable"
 )
 
 // ErrOwned is returned by [Store.Claim] while another session owns the outbox.
@@ -27,9 +25,9 @@ type Claim struct {
 	lease *pglease.Lease
 	conn  *sql.Conn
 
-	read, readAfter, fetch, pending *sql.Stmt
-	holders, mark                   string
-	opening                         *opening // nil before the first call of Open
+	read, readAfter, fetch, pending, holders, running *sql.Stmt
+	mark                                              string
+	opening                                           *opening // nil before the first call of Open
 }
 
 // Claim tries once to own the outbox and never waits for the lock: a waiting session would hold back
@@ -97,7 +95,9 @@ func (c *Claim) prepare(ctx context.Context) error {
 		{&c.read, both},
 		{&c.readAfter, forward + ` WHERE id > $1 ORDER BY id LIMIT $2`},
 		{&c.fetch, forward + ` WHERE id = ANY($1) AND ` + pending + ` ORDER BY id`},
-		{&c.pending, `SELECT id, (` + pending + `) FROM ` + name + ` WHERE id > $1 AND id <= $2 ORDER BY id LIMIT $3`},
+		{&c.holders, holdersQuery(c.store.table)},
+		{&c.running, `SELECT pg_current_snapshot()::text`},
+		{&c.pending, unsettledQuery(name, pending)},
 	} {
 		stmt, err := c.conn.PrepareContext(ctx, p.text) //nolint:sqlclosecheck // It ends with the connection.
 		if err != nil {
@@ -105,28 +105,8 @@ func (c *Claim) prepare(ctx context.Context) error {
 		}
 		*p.into = stmt
 	}
-	c.holders = holdersQuery(c.store.table)
 	c.mark = `UPDATE ` + c.store.table.stateTable() + ` SET low_water = $1, beat_at = now() WHERE id = 1`
 	return nil
-}
-
-// holdersQuery finds the transactions that hold RowExclusiveLock on any of the tables, their partitions or
-// their sequences.
-func holdersQuery(tables ...table) string {
-	relations := make([]string, len(tables))
-	for i, t := range tables {
-		name := pgtable.QuoteLiteral(t.quoted())
-		regclass := name + `::regclass`
-		relations[i] = `SELECT ` + regclass + `::oid
-			UNION ALL SELECT relid::oid FROM pg_partition_tree(` + regclass + `)
-			UNION ALL SELECT pg_get_serial_sequence(` + name + `, 'id')::regclass::oid
-			UNION ALL SELECT d.refobjid FROM pg_attrdef a JOIN pg_depend d ON d.classid = 'pg_attrdef'::regclass AND d.objid = a.oid
-				JOIN pg_class s ON s.oid = d.refobjid AND s.relkind = 'S' WHERE a.adrelid = ` + regclass
-	}
-	return `SELECT DISTINCT virtualtransaction FROM pg_locks WHERE locktype = 'relation' AND mode = 'RowExclusiveLock'
-		AND pid IS DISTINCT FROM pg_backend_pid()
-		AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-		AND relation IN (` + strings.Join(relations, ` UNION ALL `) + `)`
 }
 
 // Valid reports whether the owner may still act: the last heartbeat is younger than the lease and the
@@ -186,26 +166,6 @@ func (c *Claim) Mark(ctx context.Context, lowWater int64) error {
 		_, err := c.conn.ExecContext(ctx, c.mark, lowWater)
 		return err
 	})
-}
-
-// Holders returns the transactions that may still write rows with ids already given out: those that
-// hold RowExclusiveLock on the table, its partitions or its sequence. They are named by virtual
-// transaction id, since a prepared transaction has no process.
-func (c *Claim) Holders(ctx context.Context) (map[string]struct{}, error) {
-	return c.who(ctx, c.holders)
-}
-
-func (c *Claim) who(ctx context.Context, query string) (map[string]struct{}, error) {
-	holders := map[string]struct{}{}
-	err := c.do("read who writes to the outbox", func() error {
-		return each(ctx, c.conn, query, func(scan func(...any) error) error {
-			var vxid string
-			err := scan(&vxid)
-			holders[vxid] = struct{}{}
-			return err
-		})
-	})
-	return holders, err
 }
 
 // Release gives the lock back and returns the connection's resources. It is safe after a loss.

@@ -86,28 +86,24 @@ func (c *Claim) Fetch(ctx context.Context, dst []Row, ids []int64, limit Limit) 
 // ones and how far it came: upTo once there is nothing more.
 func (c *Claim) Unsettled(ctx context.Context, after, upTo int64, limit int) (ids []int64, last int64, err error) {
 	err = c.do("sweep", func() error {
-		rows, err := c.pending.QueryContext(ctx, after, upTo, limit)
-		if err != nil {
+		var seen int
+		var highest sql.NullInt64
+		if err := c.pending.QueryRowContext(ctx, after, upTo, limit).Scan((*pq.Int64Array)(&ids), &highest, &seen); err != nil {
 			return err
 		}
-		defer func() { _ = rows.Close() }()
-		seen := 0
-		for rows.Next() {
-			var pending bool
-			if err := rows.Scan(&last, &pending); err != nil {
-				return err
-			}
-			seen++
-			if pending {
-				ids = append(ids, last)
-			}
-		}
+		last = highest.Int64
 		if seen < limit {
 			last = upTo
 		}
-		return rows.Err()
+		return nil
 	})
 	return ids, last, err
+}
+
+// unsettledQuery has the server leave out what is settled, which is nearly all, rather than send it.
+func unsettledQuery(name, pending string) string {
+	return `SELECT array_agg(id ORDER BY id) FILTER (WHERE pending), max(id), count(*) FROM (
+		SELECT id, (` + pending + `) AS pending FROM ` + name + ` WHERE id > $1 AND id <= $2 ORDER BY id LIMIT $3) step`
 }
 
 // plausible is, in SQL, whether created_at is a time at which a row can have been written. Anybody may write

@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"errors"
 	"maps"
-	"strings"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill"
@@ -35,7 +34,7 @@ type subscription struct {
 	// Every row at or below floor is settled, or dead, or is for the sweep to find.
 	floor     int64
 	candidate int64
-	holders   map[string]struct{}
+	holders   Holders
 	raisedAt  time.Time
 	sweptAt   time.Time
 
@@ -178,9 +177,9 @@ func (s *subscription) raise(ctx context.Context, c *Claim) error {
 	prepared := false
 	for holder := range now {
 		// PREPARE TRANSACTION gives a holder a new name; any of them may be the one that was seen.
-		prepared = prepared || strings.HasPrefix(holder, "-1/")
+		prepared = prepared || Prepared(holder)
 	}
-	maps.DeleteFunc(s.holders, func(holder string, _ struct{}) bool { _, still := now[holder]; return !still && !prepared })
+	maps.DeleteFunc(s.holders, func(holder string, _ uint32) bool { _, still := now[holder]; return !still && !prepared })
 	if len(s.holders) > 0 {
 		return nil
 	}
