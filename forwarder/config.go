@@ -39,7 +39,7 @@ type Config struct {
 
 	// BatchSize is how many rows one statement reads at most. Default 2,000.
 	BatchSize int
-	// Window is how many rows may be on their way at once, read but not yet settled. Default 40,000.
+	// Window is how many rows may be on their way at once, read but not yet settled. Default 20,000.
 	Window int
 	// WindowBytes bounds the same in bytes of payloads, keys and headers. Default 64 MiB.
 	WindowBytes int64
@@ -136,7 +136,7 @@ func (c Config) withDefaults() (Config, error) {
 	fault(c.Lease < 100*time.Millisecond, "Lease is %v: below 100ms a pause of the process would lose the outbox", c.Lease)
 	c.Name = cmp.Or(c.Name, c.Table, outbox.DefaultTable)
 	c.BatchSize = cmp.Or(c.BatchSize, 2000)
-	c.Window = cmp.Or(c.Window, 40_000)
+	c.Window = cmp.Or(c.Window, 20_000)
 	c.WindowBytes = cmp.Or(c.WindowBytes, 64<<20)
 	c.DeadLetterTopic = cmp.Or(c.DeadLetterTopic, "marty.dead.letter.queue")
 	if err := topics.Check(c.DeadLetterTopic); err != nil {

@@ -289,7 +289,7 @@ func (l *gapList) look(holders outbox.Holders) {
 		return
 	}
 	now := &era{holders: maps.Clone(holders), ended: len(holders) == 0}
-	for i := len(l.gaps) - 1; i >= 0; i-- {
+	for i := range l.gaps {
 		if l.gaps[i].era == nil {
 			l.gaps[i].era = now
 		}

@@ -85,24 +85,16 @@ func (s *session) sample(waiting int) {
 
 // oldestPending is the lowest id in hand that is not settled, 0 for none.
 func (s *session) oldestPending() int64 {
-	low := int64(0)
-	lower := func(id int64) {
-		if low == 0 || id < low {
-			low = id
-		}
-	}
+	low := s.held.oldest
 	for _, c := range s.chunks {
 		for i := range c.entries {
-			if !c.entries[i].done {
-				lower(c.entries[i].id)
+			if e := &c.entries[i]; !e.done {
+				if low == 0 || e.id < low {
+					low = e.id
+				}
 				break
 			}
 		}
 	}
-	s.holds(func(k *keyState) {
-		if len(k.held.ids) > 0 {
-			lower(k.held.ids[0])
-		}
-	})
 	return low
 }

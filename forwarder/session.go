@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"math"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -55,6 +54,7 @@ type session struct {
 	last      int64
 	sampler   *sampler // nil without metrics
 	sampleAt  time.Time
+	held      heldNow
 	sends     sends.Sends
 }
 
@@ -362,25 +362,19 @@ func (s *session) settled() {
 
 // lowWater is the id below which nothing is left to do but for what a sweep finds.
 func (s *session) lowWater() int64 {
-	if oldest := s.oldest(); oldest > 0 {
-		return min(s.frontier, oldest-1)
-	}
-	return s.frontier
+	s.held.next = time.Time{}
+	s.countHeld(time.Now())
+	return s.lowWaterOver(s.held.oldest)
 }
 
-// oldest is a lower bound of the ids in hand, 0 for none.
-func (s *session) oldest() int64 {
-	low := int64(math.MaxInt64)
-	for _, c := range s.chunks {
-		low = min(low, c.first)
+// lowWaterOver is lowWater with that oldest row held back, 0 for none.
+func (s *session) lowWaterOver(held int64) int64 {
+	low := s.frontier
+	if held > 0 {
+		low = min(low, held-1)
 	}
-	s.holds(func(k *keyState) {
-		if len(k.held.ids) > 0 {
-			low = min(low, k.held.ids[0])
-		}
-	})
-	if low == math.MaxInt64 {
-		return 0
+	for _, c := range s.chunks {
+		low = min(low, c.first-1)
 	}
 	return low
 }

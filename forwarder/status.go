@@ -104,11 +104,37 @@ func (s *status) set(change func(*Status)) {
 func (s *status) database(err error) { s.set(func(s *Status) { s.Database = err }) }
 func (s *status) broker(err error)   { s.set(func(s *Status) { s.Broker = err }) }
 
+// heldNow is what the holds held when they were last walked over. A million keys that wait take a tenth of a
+// second, so they are walked over no more often than that they cost a hundredth of the session's time.
+type heldNow struct {
+	rows   int
+	oldest int64 // 0 for none
+	next   time.Time
+}
+
+// countHeld walks over the holds when it is time, and reports whether it did.
+func (s *session) countHeld(now time.Time) bool {
+	if now.Before(s.held.next) {
+		return false
+	}
+	s.held.rows, s.held.oldest = 0, 0
+	s.holds(func(k *keyState) {
+		s.held.rows += len(k.held.ids)
+		if len(k.held.ids) > 0 && (s.held.oldest == 0 || k.held.ids[0] < s.held.oldest) {
+			s.held.oldest = k.held.ids[0]
+		}
+	})
+	s.held.next = time.Now().Add(100 * time.Since(now))
+	return true
+}
+
 // publishState tells status, metrics and the reader how the session stands.
 func (s *session) publishState() {
-	s.reader.lowWater.Store(s.lowWater())
-	waiting := 0
-	s.holds(func(k *keyState) { waiting += len(k.held.ids) })
+	if s.countHeld(time.Now()) {
+		// An older mark stays true: all below it is settled.
+		s.reader.lowWater.Store(s.lowWaterOver(s.held.oldest))
+	}
+	waiting := s.held.rows
 	paused := map[string]error{}
 	for name, t := range s.topics {
 		if t.pause != nil {

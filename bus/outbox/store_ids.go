@@ -58,7 +58,7 @@ func dense(ids []int64) int {
 		if span >= mostSpan || step > mostSpan/64 {
 			break
 		}
-		if span < sparse*uint64(i+1) { //nolint:gosec // not negative
+		if span < sparse*uint64(i+1) {
 			most = i + 1
 		}
 	}

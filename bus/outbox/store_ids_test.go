@@ -24,7 +24,7 @@ func TestSettleTouchesTheGivenRowsOnly(t *testing.T) {
 	all := ids(t, b, "true")
 	require.Len(t, all, rows)
 	seed := rand.Uint64()
-	random := rand.New(rand.NewPCG(seed, seed)) //nolint:gosec // not a secret
+	random := rand.New(rand.NewPCG(seed, seed))
 	t.Logf("seed %d", seed)
 	for name, write := range map[string]func(context.Context, []int64) error{"settle": store.Settle, "remove": store.Remove} {
 		b.exec(t, `UPDATE event_outbox SET processed_at = NULL`)
