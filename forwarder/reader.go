@@ -207,16 +207,18 @@ func (r *reader) step(ctx context.Context) (time.Duration, error) {
 	}
 	wait := r.config.PollMax
 	if room := int(r.room.Load()); room > 0 && !r.stopped.Load() {
-		start := time.Now()
+		start, covering := time.Now(), r.gaps.ask().covering
 		full, err := r.forward(ctx, min(room, r.batch()))
 		if err != nil {
 			return 0, err
 		}
-		took := time.Since(start)
+		wait = r.poll
+		if covering {
+			wait = max(wait, 2*time.Since(start)) // such reads cost much and are not to keep the server busy
+		}
 		if err := r.look(ctx); err != nil {
 			return 0, err
 		}
-		wait = max(r.poll, 2*took) // a read that is slow is not to keep the server busy
 		if full {
 			wait = 0
 		}
