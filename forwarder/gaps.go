@@ -71,10 +71,16 @@ func (l *gapList) lowest(otherwise int64) int64 {
 	if len(l.gaps) > 0 {
 		otherwise = l.gaps[0].Low
 	}
+	return min(otherwise, l.lowestQuiet())
+}
+
+// lowestQuiet returns the lowest id that reads leave out, or the highest there can be when there is none.
+func (l *gapList) lowestQuiet() int64 {
+	lowest := int64(math.MaxInt64)
 	for _, e := range l.quiet {
-		otherwise = min(otherwise, e.parked[0].Low)
+		lowest = min(lowest, e.parked[0].Low)
 	}
-	return otherwise
+	return lowest
 }
 
 // len returns how many ranges of ids have not been seen.

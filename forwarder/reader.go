@@ -298,9 +298,9 @@ func (r *reader) forward(ctx context.Context, limit int) (bool, error) {
 }
 
 // missed reports whether a read has to be made anew, since it left gaps out that may have been filled: the
-// rows behind such a one must not go first.
+// rows behind such a one must not go first. Those may be of the same transaction, whose later gaps it found.
 func (r *reader) missed(ctx context.Context, rows []outbox.Row) (bool, error) {
-	if len(r.gaps.quiet) == 0 || len(rows) == 0 || rows[len(rows)-1].ID <= r.last {
+	if len(rows) == 0 || rows[len(rows)-1].ID < r.gaps.lowestQuiet() {
 		return false, nil
 	}
 	running, err := r.claim.Running(ctx)

@@ -195,6 +195,17 @@ func TestReaderHandsOverEachRowOnceInOrder(t *testing.T) {
 					db.ids[name] = db.nextID - 1
 				}
 			},
+			"go on writing": func(t *rapid.T) {
+				if len(db.open) == 0 {
+					return
+				}
+				name := rapid.SampledFrom(sortedNames(db.open)).Draw(t, "which")
+				if outbox.Prepared(name) {
+					return
+				}
+				db.open[name] = append(db.open[name], db.next)
+				db.next++
+			},
 			"get an id": func(*rapid.T) {
 				for name := range db.open {
 					if db.ids[name] == 0 {
