@@ -12,6 +12,7 @@ import (
 	"github.com/lib/pq"
 
 	"github.com/tailrace-go/tailrace/internal/pglease"
+	"github.com/tailrace-go/tailrace/internal/pgtable"
 )
 
 // ErrNumberTaken is returned by [Join] while another session of the group has the number: another process,
@@ -83,21 +84,37 @@ func Join(ctx context.Context, db *sql.DB, at Membership, lease time.Duration) (
 	if !joined {
 		return nil, ErrNumberTaken
 	}
-	// One look at pg_locks: each takes all partitions of the server's lock table for a moment.
-	m.census, err = conn.PrepareContext(ctx, `WITH held AS MATERIALIZED (
-			SELECT classid::bigint AS class, objid::bigint AS object, objsubid, pid FROM pg_locks
-			WHERE locktype = 'advisory' AND granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())),
-		ours AS MATERIALIZED (SELECT * FROM held WHERE objsubid = 2 AND class IN ($1, $2))
-		SELECT class, object, objsubid, pid FROM ours
-		UNION ALL SELECT class, object, objsubid, pid FROM held
-		WHERE objsubid = 1 AND ((class << 32) | object = ANY($3) OR pid IN (SELECT pid FROM ours WHERE class = $2))`)
+	m.census, err = conn.PrepareContext(ctx, censusQuery)
 	return m, wrap("prepare the census", err)
+}
+
+// censusQuery is one look at pg_locks: each takes all partitions of the server's lock table for a moment.
+const censusQuery = `WITH held AS MATERIALIZED (
+		SELECT classid::bigint AS class, objid::bigint AS object, objsubid, pid FROM pg_locks
+		WHERE locktype = 'advisory' AND granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())),
+	ours AS MATERIALIZED (SELECT * FROM held WHERE objsubid = 2 AND class IN ($1, $2))
+	SELECT class, object, objsubid, pid FROM ours
+	UNION ALL SELECT class, object, objsubid, pid FROM held
+	WHERE objsubid = 1 AND ((class << 32) | object = ANY($3) OR pid IN (SELECT pid FROM ours WHERE class = $2))`
+
+// LookAtGroup is [Member.Census] by somebody who is no member of the group, and stays none.
+func LookAtGroup(ctx context.Context, db *sql.DB, group string, tables []string) (Census, error) {
+	keys := make([]int64, len(tables))
+	for i, name := range tables {
+		key, _, err := ownerLock(ctx, db, name)
+		if err != nil {
+			return Census{}, err
+		}
+		keys[i] = key
+	}
+	ask := func(args ...any) (*sql.Rows, error) { return db.QueryContext(ctx, censusQuery, args...) }
+	return Membership{Group: group}.census(ask, tables, keys)
 }
 
 // Census asks the server who is a member and who owns the tables, which is also the heartbeat. An error ends
 // the membership: call Leave.
 func (m *Member) Census(ctx context.Context, tables []string) (Census, error) {
-	keys := make(pq.Int64Array, len(tables))
+	keys := make([]int64, len(tables))
 	for i, name := range tables {
 		key, err := m.key(ctx, name)
 		if err != nil {
@@ -105,8 +122,13 @@ func (m *Member) Census(ctx context.Context, tables []string) (Census, error) {
 		}
 		keys[i] = key
 	}
-	memberLock, claimLock := int64(uint32(m.at.memberLock())), int64(uint32(m.at.claimLock())) //nolint:gosec // as pg_locks shows them
-	rows, err := m.census.QueryContext(ctx, memberLock, claimLock, keys)
+	return m.at.census(func(args ...any) (*sql.Rows, error) { return m.census.QueryContext(ctx, args...) }, tables, keys)
+}
+
+// census reads the rows of censusQuery. The keys are the tables' locks.
+func (m Membership) census(ask func(args ...any) (*sql.Rows, error), tables []string, keys []int64) (Census, error) {
+	memberLock, claimLock := int64(uint32(m.memberLock())), int64(uint32(m.claimLock())) //nolint:gosec // as pg_locks shows them
+	rows, err := ask(memberLock, claimLock, pq.Int64Array(keys))
 	if err != nil {
 		return Census{}, wrap("ask for the group's members", err)
 	}
@@ -145,18 +167,21 @@ func (m *Member) key(ctx context.Context, name string) (int64, error) {
 	if key, known := m.keys[name]; known {
 		return key, nil
 	}
+	key, exists, err := ownerLock(ctx, m.conn, name)
+	if err == nil && exists {
+		m.keys[name] = key
+	}
+	return key, err
+}
+
+// ownerLock returns the lock of a table's owner, and whether the table is there.
+func ownerLock(ctx context.Context, q pgtable.Querier, name string) (key int64, exists bool, err error) {
 	t, err := parseTable(name)
 	if err != nil {
-		return 0, err
+		return 0, false, err
 	}
-	t, exists, err := resolve(ctx, m.conn, t)
-	if err != nil {
-		return 0, wrap("find the table", err)
-	}
-	if exists {
-		m.keys[name] = t.lockKey()
-	}
-	return t.lockKey(), nil
+	t, exists, err = resolve(ctx, q, t)
+	return t.lockKey(), exists, wrap("find the table", err)
 }
 
 // Leave ends the membership at once.

@@ -55,6 +55,10 @@ func TestCensusShowsWhoIsThereAndOwnsWhat(t *testing.T) {
 		require.NoError(t, err)
 		require.ElementsMatch(t, []uint32{high, 7}, c.Members)
 		require.Equal(t, map[string]uint32{"public.event_outbox": high, "second": 0}, c.Owners)
+		outsider, err := outbox.LookAtGroup(b.ctx, b.db, "g", tables)
+		require.NoError(t, err)
+		require.ElementsMatch(t, c.Members, outsider.Members)
+		require.Equal(t, c.Owners, outsider.Owners)
 		return c.Others[7] == 1 && len(c.Others) == 1
 	}, 30*time.Second, 10*time.Millisecond)
 

@@ -28,12 +28,21 @@ type TableStatus struct {
 	Pending, Dead int64
 	// OldestPending is how long the oldest pending row has waited, 0 if there is none.
 	OldestPending time.Duration
+	// Retrying counts those of the pending rows that were refused and are tried again, Blocked those that wait
+	// behind one of them since they have its topic and key. Refusal is why the first of them was refused.
+	Retrying, Blocked int64
+	Refusal           string
 	// LastID is the highest id given out, MaxID the highest that column and sequence can give.
 	LastID, MaxID int64
-	// Owner is the forwarder that owns the outbox, as it calls itself, and Owned for how long it has. Empty
-	// when none does.
-	Owner string
-	Owned time.Duration
+	// Owner is the forwarder that owns the outbox, as it calls itself, OwnedSince and Owned since when and for
+	// how long it has, by the server's clock. Empty when none does.
+	Owner      string
+	OwnedSince time.Time
+	Owned      time.Duration
+	// LastBeat is how long ago the owner was last heard of. A role that may not see the owner's session in
+	// pg_stat_activity (it is neither the owner's nor a member of pg_read_all_stats) sees when it last stored its
+	// low-water mark.
+	LastBeat time.Duration
 	// Partitions is how many partitions a partitioned table has, 0 for a plain one, and Room for how many more
 	// events they have room.
 	Partitions int
@@ -134,16 +143,21 @@ func (s *TableStatus) count(ctx context.Context, db *sql.DB, t table, have shape
 		}
 	}
 	var oldest sql.NullFloat64
+	var lowest sql.NullInt64
 	err := db.QueryRowContext(ctx, `SELECT count(*) FILTER (WHERE alive), count(*) FILTER (WHERE NOT alive),
-			extract(epoch FROM now() - min(created_at) FILTER (WHERE alive AND `+plausible+`))::float8
-		FROM (SELECT retry_count < max_retries AS alive, created_at FROM `+t.quoted()+`
+			extract(epoch FROM now() - min(created_at) FILTER (WHERE alive AND `+plausible+`))::float8,
+			count(*) FILTER (WHERE alive AND retry_count > 0), min(id) FILTER (WHERE alive AND retry_count > 0)
+		FROM (SELECT id, retry_count, retry_count < max_retries AS alive, created_at FROM `+t.quoted()+`
 			WHERE processed_at IS NULL AND (id > $1 OR retry_count > 0) LIMIT `+strconv.Itoa(countLimit)+`) waiting`,
-		lowWater).Scan(&s.Pending, &s.Dead, &oldest)
+		lowWater).Scan(&s.Pending, &s.Dead, &oldest, &s.Retrying, &lowest)
 	if err != nil {
 		return fmt.Errorf("outbox: count the rows of %s: %w", t.quoted(), err)
 	}
 	s.OldestPending = time.Duration(oldest.Float64 * float64(time.Second))
-	return nil
+	if s.Retrying == 0 {
+		return nil
+	}
+	return s.refusals(ctx, db, t, lowest.Int64)
 }
 
 func maxOf(typ string) int64 {

@@ -24,7 +24,6 @@ type forwardSettings struct {
 	log                     logSettings
 	watermill               watermillSettings
 	engine                  engineName
-	group                   string
 	batch, window           int
 	retention, lease, drain time.Duration
 	compression             kafka.Compression
@@ -65,8 +64,7 @@ func (s *forwardSettings) define(cmd *cobra.Command) {
 	s.share(cmd, setting{flag: "dead-letter-topic", variable: "EVENT_DEAD_LETTER_TOPIC", kind: "name"},
 		"where copies of events go that spent their attempts, without the prefix")
 	own := &s.settings
-	define(own, cmd, &s.group, setting{flag: "group", variable: "TAILRACE_GROUP", kind: "name", text: forwarder.DefaultGroup},
-		"the processes of one name share out their outboxes; give those that serve other outboxes another", parseWord)
+	s.defineGroup(cmd, "the processes of one name share out their outboxes; give those that serve other outboxes another")
 	define(own, cmd, &s.batch, setting{flag: "batch-size", variable: "TAILRACE_BATCH_SIZE", kind: "rows", text: "2000"},
 		"how many rows one read takes at most", parseCount(1, 1<<16))
 	define(own, cmd, &s.window, setting{flag: "window", variable: "TAILRACE_WINDOW", kind: "rows", text: "20000"},

@@ -5,7 +5,7 @@
 //	tailrace demo         show the whole way of an event, on servers it starts itself
 //	tailrace migrate      create the outbox table, or bring it up to date beside live publishers
 //	tailrace forward      forward the outbox to Kafka until it is stopped
-//	tailrace status       say how an outbox stands
+//	tailrace status       say how an outbox stands, or several
 //	tailrace deadletters  list, show, requeue or discard what could not be handled or delivered
 //	tailrace bench        measure all of this on your PostgreSQL and Kafka, or on embedded ones
 //

@@ -41,7 +41,8 @@ func (a addresses) String() string {
 type outboxSettings struct {
 	settings
 
-	more addresses
+	more  addresses
+	group string
 }
 
 func (s *outboxSettings) shareOutboxes(cmd *cobra.Command) {
@@ -52,6 +53,10 @@ func (s *outboxSettings) shareOutboxes(cmd *cobra.Command) {
 	define(&s.settings, cmd, &s.more, setting{flag: "outbox", variable: "TAILRACE_OUTBOXES", kind: "name=url#table", repeated: true, secret: true},
 		"a further outbox, in any database: its name in status and metrics, the connection string as a URL, and the table ("+outbox.DefaultTable+" if left out). "+
 			"The flag may stand there several times, the variable may have several between spaces or newlines", parseOutboxes)
+}
+
+func (s *outboxSettings) defineGroup(cmd *cobra.Command, usage string) {
+	define(&s.settings, cmd, &s.group, setting{flag: "group", variable: "TAILRACE_GROUP", kind: "name", text: forwarder.DefaultGroup}, usage, parseWord)
 }
 
 var outboxName = regexp.MustCompile(`^[A-Za-z0-9_.-]+$`)

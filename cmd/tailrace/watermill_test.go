@@ -108,6 +108,8 @@ func TestForwardsWatermillsTables(t *testing.T) {
 	code, output := run(t, []string{"DATABASE_URL=" + b.dsn}, status...)
 	require.Zero(t, code, output)
 	require.Regexp(t, `(?m)^behind +1\d\d\d, the oldest for`, output)
+	_, output = run(t, []string{"DATABASE_URL=" + b.dsn}, append(status, "--json")...)
+	require.Regexp(t, `^\{"messages":.*"consumer_group":"`+watermillGroup+`","started":true,.*"behind":1\d\d\d,"oldest_behind_age_seconds":[0-9.]+\}\n$`, output)
 	b.watermillForwards()
 	_, output = run(t, []string{"DATABASE_URL=" + b.dsn}, status...)
 	require.Regexp(t, `(?m)^behind +0$`, output)
