@@ -2,11 +2,14 @@ package forwarder_test
 
 import (
 	"context"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/tailrace-go/tailrace/bus/bustest"
+	"github.com/tailrace-go/tailrace/bus/kafka"
 	"github.com/tailrace-go/tailrace/bus/outbox"
 	"github.com/tailrace-go/tailrace/forwarder"
 )
@@ -63,6 +66,44 @@ func TestLostClaimIsTakenAgain(t *testing.T) {
 	got := count(t, b.broker.Records(t, "users"))
 	t.Logf("%v", got)
 	require.Equal(t, 20_000, got.distinct)
+	require.Zero(t, got.reordered)
+}
+
+// TestLateRequestOfAnOldOwner: what an owner had on the wire reaches the broker only after a successor has sent
+// it all. No lease can stop that any more; it makes duplicates, behind first deliveries that were in order.
+func TestLateRequestOfAnOldOwner(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.broker.CreateTopic(t, "users", 1, nil)
+	arrived, release := make(chan int, 1), make(chan struct{})
+	var first atomic.Int64
+	first.Store(-1)
+	b.broker.FailBatch(func(batch bustest.Batch) bustest.Action {
+		if first.CompareAndSwap(-1, batch.ProducerID) {
+			arrived <- batch.Records
+			<-release
+		}
+		return bustest.Pass
+	})
+	for _, name := range []string{"a", "b"} {
+		sender, err := kafka.NewSender(kafka.SenderConfig{Config: kafka.Config{Brokers: b.broker.Brokers()}})
+		require.NoError(t, err)
+		t.Cleanup(func() { require.NoError(t, sender.Close()) })
+		b.run(b.forwarder(func(c *forwarder.Config) {
+			named(name)(c)
+			c.Sender = sender
+		}))
+	}
+	b.insert("users", 2000, 20)
+	late := <-arrived
+	_, pid := owner(b)
+	b.exec(`SELECT pg_terminate_backend($1)`, pid)
+	eventually(t, "a successor has sent and settled all", func() bool { return b.pending() == 0 })
+	require.Equal(t, tally{records: 2000, distinct: 2000}, count(t, b.broker.Records(t, "users")))
+	close(release)
+	got := count(t, b.broker.WaitRecords(t, "users", 2000+late, time.Minute))
+	t.Logf("%v", got)
+	require.Equal(t, 2000, got.distinct)
 	require.Zero(t, got.reordered)
 }
 
