@@ -39,12 +39,13 @@ type Config struct {
 
 	// BatchSize is how many rows one statement reads at most. Default 2,000.
 	BatchSize int
-	// Window is how many rows may be on their way at once, read but not yet settled. Default 20,000.
+	// Window is how many rows may be on their way at once, read but not yet settled. Default 8,000.
 	Window int
 	// WindowBytes bounds the same in bytes of payloads, keys and headers. Default 64 MiB.
 	WindowBytes int64
 	// PollMin and PollMax bound the time between two reads that found nothing more to read: the former
-	// within a second of the last row, growing to the latter when idle. Default 2 ms and 50 ms.
+	// within a second of the last row, then a fortieth of the time since that row, up to the latter. Default
+	// 2 ms and 100 ms.
 	PollMin, PollMax time.Duration
 
 	// Lease is how long an owner acts on its last heartbeat. A quarter more and the server frees a
@@ -115,7 +116,7 @@ func (c Config) withDefaults() (Config, error) {
 		or    time.Duration
 	}{
 		{"PollMin", &c.PollMin, 2 * time.Millisecond},
-		{"PollMax", &c.PollMax, 50 * time.Millisecond},
+		{"PollMax", &c.PollMax, 100 * time.Millisecond},
 		{"Lease", &c.Lease, 1200 * time.Millisecond},
 		{"StandbyPoll", &c.StandbyPoll, 200 * time.Millisecond},
 		{"RetryMin", &c.RetryMin, time.Second},
@@ -136,7 +137,7 @@ func (c Config) withDefaults() (Config, error) {
 	fault(c.Lease < 100*time.Millisecond, "Lease is %v: below 100ms a pause of the process would lose the outbox", c.Lease)
 	c.Name = cmp.Or(c.Name, c.Table, outbox.DefaultTable)
 	c.BatchSize = cmp.Or(c.BatchSize, 2000)
-	c.Window = cmp.Or(c.Window, 20_000)
+	c.Window = cmp.Or(c.Window, 8000)
 	c.WindowBytes = cmp.Or(c.WindowBytes, 64<<20)
 	c.DeadLetterTopic = cmp.Or(c.DeadLetterTopic, "marty.dead.letter.queue")
 	if err := topics.Check(c.DeadLetterTopic); err != nil {

@@ -17,6 +17,11 @@ const (
 	coveringRanges = 64
 	// fewGaps are not worth asking whether they can be left out of a read.
 	fewGaps = 200
+	// mostBetween is how many ids between gaps that nobody can fill any more a read passes over at most, to
+	// ask for many of those gaps by one range: an index walks over a row faster than it finds one.
+	mostBetween = 20_000
+	// widestBetween is how far two such gaps lie apart at most.
+	widestBetween = 16
 )
 
 // gapList holds the ids below the highest one read that no read has seen: a transaction that took such
@@ -58,8 +63,8 @@ type question struct {
 	ranges []outbox.Range
 	// covering: the ranges cover ids that are no gaps. What they find of those is for the reader to drop.
 	covering bool
-	// lateOnly: the read asks for no more than gaps that nobody can fill any more, up to an id. There are too
-	// many to be asked for with every read, and they are done with once they have been.
+	// lateOnly: the read is for gaps only that nobody can fill any more, up to an id. There are too many to be
+	// asked for with every read, and they are done with once they have been. The ranges may cover others.
 	lateOnly bool
 	upTo     int64
 }
@@ -106,10 +111,28 @@ func (l *gapList) contains(id int64) bool {
 }
 
 // asked reports whether id has not been seen and is among what reads ask for.
-func (l *gapList) asked(id int64) bool {
-	_, found := slices.BinarySearchFunc(l.gaps, id, func(g gap, id int64) int { return compareRange(g.Range, id) })
-	return found
+func (l *gapList) asked(id int64) bool { return l.find(id) != nil }
+
+// find returns the gap that id is in, nil for none that reads ask for.
+func (l *gapList) find(id int64) *gap {
+	at, found := slices.BinarySearchFunc(l.gaps, id, func(g gap, id int64) int { return compareRange(g.Range, id) })
+	if !found {
+		return nil
+	}
+	return &l.gaps[at]
 }
+
+// wants reports whether a row with an id that was passed before is what the question is about.
+func (l *gapList) wants(id int64, asked *question) bool {
+	if !asked.covering && !asked.lateOnly {
+		return true
+	}
+	g := l.find(id)
+	return g != nil && (!asked.lateOnly || g.final())
+}
+
+// final reports whether nobody can fill the gap any more.
+func (g *gap) final() bool { return g.era != nil && g.era.ended }
 
 func compareRange(r outbox.Range, id int64) int {
 	switch {
@@ -136,7 +159,7 @@ func (l *gapList) add(low, high int64) {
 // nothing was cut off from, also ends the gaps that it had a last chance to find: those whose every possible
 // writer had ended before it began.
 func (l *gapList) settle(found []int64, complete bool, asked *question) {
-	last := func(g gap) bool { return complete && g.era != nil && g.era.ended && g.Low <= asked.upTo }
+	last := func(g gap) bool { return complete && g.final() && g.Low <= asked.upTo }
 	if len(found) > 0 || slices.ContainsFunc(l.gaps, last) {
 		kept := l.gaps[:0:0]
 		for _, g := range l.gaps {
@@ -242,17 +265,20 @@ func mergeRanges(a, b []outbox.Range) []outbox.Range {
 	return append(a, b...)
 }
 
-// rouse ends the quiet of eras of which a holder does not run any more, as of a statement made after a read
-// that left them out, and reports whether there are any: then the read may have missed something.
+// rouse takes which transactions run, as of a statement made after a read, and reports whether the read may
+// have missed something: a holder of an era that it left out runs no more.
 func (l *gapList) rouse(running outbox.Running) bool {
-	return l.unpark(func(e *era) bool {
-		for _, id := range e.holders {
-			if !running.Has(id) {
-				return true
+	for _, e := range l.eras {
+		maps.DeleteFunc(e.holders, func(_ string, id uint32) bool {
+			ended := id != 0 && !running.Has(id)
+			if ended {
+				e.looks, l.query = 0, nil
 			}
-		}
-		return false
-	})
+			return ended
+		})
+		e.ended = len(e.holders) == 0
+	}
+	return l.unpark(func(e *era) bool { return e.looks == 0 })
 }
 
 // unpark has reads ask again for the gaps of quiet eras.
@@ -342,19 +368,35 @@ func (l *gapList) ask() *question {
 		}
 		return l.query
 	}
-	for _, g := range l.gaps {
-		if g.era != nil && g.era.ended {
-			l.query.lateOnly, l.query.upTo = true, g.Low
-			l.query.ranges = append(l.query.ranges, g.Range)
-		}
-		if len(l.query.ranges) == l.exact {
-			break
-		}
-	}
-	if !l.query.lateOnly {
+	if l.query.ranges, l.query.upTo = l.finals(); len(l.query.ranges) > 0 {
+		l.query.lateOnly = true
+	} else {
 		l.query.covering, l.query.ranges = true, l.cover()
 	}
 	return l.query
+}
+
+// finals returns ranges that have the lowest of the gaps that nobody can fill any more, and up to which one.
+func (l *gapList) finals() (ranges []outbox.Range, upTo int64) {
+	between := int64(0)
+	for i := range l.gaps {
+		g := &l.gaps[i]
+		if !g.final() {
+			continue
+		}
+		if n := len(ranges); n > 0 {
+			if apart := g.Low - ranges[n-1].High - 1; apart <= widestBetween && between+apart <= mostBetween {
+				between += apart
+				ranges[n-1].High, upTo = g.High, g.Low
+				continue
+			}
+			if n == l.exact {
+				break
+			}
+		}
+		ranges, upTo = append(ranges, g.Range), g.Low
+	}
+	return ranges, upTo
 }
 
 func (l *gapList) cover() []outbox.Range {

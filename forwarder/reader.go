@@ -85,6 +85,7 @@ type reader struct {
 	handed   int64 // the frontier that the session knows
 	gaps     gapList
 	size     int // rows of the last read
+	stuck    int // reads in turn that were full of rows that are in hand already
 	poll     time.Duration
 	busyTill time.Time
 
@@ -95,6 +96,9 @@ type reader struct {
 }
 
 const fetchLimit = 1000
+
+// mostStuck bounds what a read may return, to 1,024 times the usual.
+const mostStuck = 10
 
 // lookEvery bounds how often the reader asks who writes, under load.
 const lookEvery = 5 * time.Millisecond
@@ -183,8 +187,13 @@ func (r *reader) hurry() {
 	r.busyTill = time.Now().Add(busyFor)
 }
 
-// busyFor is how long after the last row the reader polls at its quickest.
-const busyFor = time.Second
+const (
+	// busyFor is how long after the last row the reader polls at its quickest.
+	busyFor = time.Second
+	// idleShare is by how much the next row may come later than it would in an outbox that is busy: by that
+	// part of the time since the last one.
+	idleShare = 40
+)
 
 // step does the most urgent thing and returns how long to wait before the next.
 func (r *reader) step(ctx context.Context) (time.Duration, error) {
@@ -229,7 +238,7 @@ func (r *reader) step(ctx context.Context) (time.Duration, error) {
 // batch is how many rows a read may return: more when it costs much to ask for the gaps, but not so many
 // that the lease ends meanwhile.
 func (r *reader) batch() int {
-	if r.gaps.ask().covering {
+	if asked := r.gaps.ask(); asked.covering || asked.lateOnly {
 		return 4 * r.config.BatchSize
 	}
 	return r.config.BatchSize
@@ -240,12 +249,13 @@ func (r *reader) forward(ctx context.Context, limit int) (bool, error) {
 	start := time.Now()
 	demand := r.demand.Load()
 	asked := r.gaps.ask()
+	limit <<= r.stuck
 	after := r.last
 	if asked.lateOnly {
 		after = math.MaxInt64
 	}
 	rows, full, err := r.claim.Read(ctx, make([]outbox.Row, 0, min(limit, r.size+r.size/4+16)), after, asked.ranges,
-		outbox.Limit{Rows: limit, Bytes: max(1, r.space.Load())})
+		outbox.Limit{Rows: limit, Bytes: max(1, r.space.Load()) << r.stuck})
 	if err != nil {
 		return false, err
 	}
@@ -260,7 +270,7 @@ func (r *reader) forward(ctx context.Context, limit int) (bool, error) {
 	for i := range rows {
 		row := &rows[i]
 		if row.ID <= before {
-			if asked.covering && !r.gaps.asked(row.ID) {
+			if !r.gaps.wants(row.ID, asked) {
 				continue
 			}
 			late = append(late, row.ID)
@@ -278,6 +288,12 @@ func (r *reader) forward(ctx context.Context, limit int) (bool, error) {
 			pending = append(pending, *row)
 		}
 	}
+	// Rows that wait between the gaps that a range covers come again with each read. They must not fill it.
+	if full && len(late) == 0 && r.last == before {
+		r.stuck = min(r.stuck+1, mostStuck)
+	} else {
+		r.stuck = 0
+	}
 	// Rows come by id, so one from behind the old end, or a read that was not cut off, means that no
 	// gap was cut off either.
 	r.gaps.settle(late, !full || r.last > before, asked)
@@ -286,7 +302,8 @@ func (r *reader) forward(ctx context.Context, limit int) (bool, error) {
 	if len(rows) > 0 {
 		r.poll, r.busyTill = r.config.PollMin, start.Add(busyFor)
 	} else if start.After(r.busyTill) {
-		r.poll = min(r.config.PollMax, r.poll+r.poll/2)
+		idle := start.Sub(r.busyTill) + busyFor
+		r.poll = min(r.config.PollMax, max(r.config.PollMin, idle/idleShare))
 	}
 	if full {
 		demand = 0

@@ -67,7 +67,7 @@ func (s *forwardSettings) define(cmd *cobra.Command) {
 	s.defineGroup(cmd, "the processes of one name share out their outboxes; give those that serve other outboxes another")
 	define(own, cmd, &s.batch, setting{flag: "batch-size", variable: "TAILRACE_BATCH_SIZE", kind: "rows", text: "2000"},
 		"how many rows one read takes at most", parseCount(1, 1<<16))
-	define(own, cmd, &s.window, setting{flag: "window", variable: "TAILRACE_WINDOW", kind: "rows", text: "20000"},
+	define(own, cmd, &s.window, setting{flag: "window", variable: "TAILRACE_WINDOW", kind: "rows", text: "8000"},
 		"how many rows may be on their way at once, read but not yet settled", parseCount(1, 10_000_000))
 	define(own, cmd, &s.retention, setting{flag: "retention", variable: "TAILRACE_RETENTION", kind: "duration", text: "7d"},
 		"how long processed rows are kept; 0 deletes a row as soon as it is delivered", parseDuration(0))

@@ -142,7 +142,7 @@ func TestHelpExplainsEachFlag(t *testing.T) {
 		"--topic-prefix":           {"[EVENT_TOPIC_PREFIX] (default marty)"},
 		"--dead-letter-topic":      {"(default dead.letter.queue)"},
 		"--batch-size rows":        {"(default 2000)"},
-		"--window rows":            {"(default 20000)"},
+		"--window rows":            {"(default 8000)"},
 		"--retention duration":     {"(default 7d)"},
 		"--lease duration":         {"(default 1.2s)"},
 		"--drain-timeout duration": {"(default 15s)"},
