@@ -21,10 +21,40 @@ type database struct {
 	mu     sync.Mutex
 	tables []string // that the group wants to know of
 
-	// Of the goroutine of Run.
-	live   bool // the last word of it was a census
-	seen   int  // how often, since it was last away
+	word // of the goroutine of Run
+}
+
+// word is what was last heard of a database.
+type word struct {
+	live   bool // that it is there
+	away   bool // that it is not
 	census outbox.Census
+	heard  time.Time // the census
+	seen   int       // how often, since it was last away
+	lost   time.Time // since when it is away
+	since  time.Time // it was last away, zero for never
+	before []uint32  // members as of then
+}
+
+// hears takes what a database tells.
+func (w *word) hears(s sighting, now time.Time) {
+	if s.err != nil {
+		if !w.away {
+			w.lost = now
+		}
+		w.live, w.away, w.seen = false, true, 0
+		return
+	}
+	if w.away {
+		w.since, w.before = now, w.census.Members
+	}
+	w.live, w.away, w.census, w.heard = true, false, s.census, now
+	w.seen++
+}
+
+// justBack reports whether it was away a moment ago.
+func (w *word) justBack(now time.Time) bool {
+	return !w.since.IsZero() && now.Sub(w.since) < gatherTime
 }
 
 // sighting is what a database tells, or that it tells nothing.

@@ -1,6 +1,7 @@
 package forwarder_test
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"fmt"
@@ -28,6 +29,7 @@ type fleet struct {
 	broker  *bustest.Broker
 	names   []string // of the outboxes; outbox i is in database i % len(dbs)
 	writing []int    // how many rows each outbox was given
+	topic   string   // of all outboxes; without one each has its own, of its name
 }
 
 const fleetKeys = 20
@@ -60,11 +62,16 @@ func (f *fleet) db(outbox int) *sql.DB { return f.dbs[outbox%len(f.dbs)] }
 func (f *fleet) write(outbox, rows int) {
 	f.t.Helper()
 	_, err := f.db(outbox).ExecContext(f.t.Context(), `INSERT INTO `+f.names[outbox]+` (event_id, topic, payload, key)
-		SELECT i, $1, convert_to((i / $2::int)::text, 'UTF8'), convert_to('k' || i % $2::int, 'UTF8')
-		FROM generate_series($3::int, $3::int + $4::int - 1) i ORDER BY i`, f.names[outbox], fleetKeys, f.writing[outbox], rows)
+		SELECT $5 || i, $1, convert_to((i / $2::int)::text, 'UTF8'), convert_to($5 || i % $2::int, 'UTF8')
+		FROM generate_series($3::int, $3::int + $4::int - 1) i ORDER BY i`, f.topicOf(outbox), fleetKeys, f.writing[outbox], rows, f.prefix(outbox))
 	require.NoError(f.t, err)
 	f.writing[outbox] += rows
 }
+
+func (f *fleet) topicOf(outbox int) string { return cmp.Or(f.topic, f.names[outbox]) }
+
+// prefix is what the keys and the ids of an outbox's events begin with.
+func (f *fleet) prefix(outbox int) string { return f.names[outbox] + "-" }
 
 func (f *fleet) writeAll(rows int) {
 	f.t.Helper()
@@ -77,12 +84,10 @@ func (f *fleet) writeAll(rows int) {
 func (f *fleet) audit() (sent, duplicates int) {
 	f.t.Helper()
 	for i, name := range f.names {
-		eventually(f.t, name+" is settled", func() bool {
-			var pending int
-			require.NoError(f.t, f.db(i).QueryRow(`SELECT count(*) FROM `+name+` WHERE processed_at IS NULL`).Scan(&pending))
-			return pending == 0
-		})
-		got := count(f.t, f.broker.Records(f.t, name))
+		eventually(f.t, name+" is settled", func() bool { return f.pending(i) == 0 })
+	}
+	for i, got := range f.arrived() {
+		name := f.names[i]
 		require.Equal(f.t, f.writing[i], got.distinct, "%s: sent is delivered", name)
 		require.Zero(f.t, got.reordered, name)
 		sent += f.writing[i]
@@ -90,6 +95,30 @@ func (f *fleet) audit() (sent, duplicates int) {
 	}
 	f.t.Logf("%d events sent and delivered, 0 lost, 0 out of order within a key, %d duplicates", sent, duplicates)
 	return sent, duplicates
+}
+
+// pending is how many rows of an outbox are not settled.
+func (f *fleet) pending(outbox int) (n int) {
+	f.t.Helper()
+	require.NoError(f.t, f.db(outbox).QueryRow(`SELECT count(*) FROM `+f.names[outbox]+` WHERE processed_at IS NULL`).Scan(&n))
+	return n
+}
+
+// arrived counts the events of each outbox at the broker.
+func (f *fleet) arrived() []tally {
+	f.t.Helper()
+	tallies := make([]tally, len(f.names))
+	records := map[string][]bustest.Record{}
+	for i := range f.names {
+		topic := f.topicOf(i)
+		if records[topic] == nil {
+			records[topic] = f.broker.Records(f.t, topic)
+		}
+		tallies[i] = count(f.t, slices.DeleteFunc(slices.Clone(records[topic]), func(r bustest.Record) bool {
+			return !strings.HasPrefix(string(r.Key), f.prefix(i))
+		}))
+	}
+	return tallies
 }
 
 // member is one process of the group, as far as one can be had inside this one.

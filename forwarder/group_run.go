@@ -73,7 +73,7 @@ func (g *Group) runAs(ctx context.Context, number uint32) error {
 	}
 	r.log = g.config.Forwarder.Logger
 	for _, d := range g.databases {
-		d.live, d.seen, d.census = false, 0, outbox.Census{}
+		d.word = word{}
 		look := &lookout{
 			database: d, at: r.me, config: r.config,
 			tell:     func(s sighting) { r.tell(func() { r.saw(s) }) },

@@ -26,6 +26,7 @@ type course struct {
 	phase     stationPhase
 	quit      context.CancelFunc
 	claim     *outbox.Claim // while owning, and leaving
+	doubted   bool          // it was shown as not ours, though that is not known
 	failures  time.Duration // the wait after the next failure
 	notBefore time.Time     // when it may be claimed again
 	freeSince time.Time
@@ -73,6 +74,35 @@ func (r *groupRun) took(s *station, claim *outbox.Claim) {
 	if s.phase == claiming {
 		s.phase = owning
 	}
+	s.forwarder.status.database(nil)
+}
+
+// certain reports whether the outbox is ours beyond doubt.
+func (s *station) certain() bool { return s.claim != nil && s.claim.Valid() }
+
+// show has status and metrics say what is heard of the station's database: nil, or why it is away. A claim whose
+// heartbeats ended is nobody's to count on, although its session cannot end before lib/pq gives its connection up.
+func (s *station) show(away error) {
+	f := s.forwarder
+	switch {
+	case s.phase == idle:
+		f.status.set(func(now *Status) { now.State, now.Database = Standby, away })
+	case away == nil && s.doubted && s.certain():
+		s.doubted = false
+		f.status.set(func(now *Status) { now.State, now.Database = Owner, nil })
+		f.metrics.owns(f.Status().Since)
+	case away == nil || s.certain():
+	case s.claim != nil:
+		s.doubted = true
+		f.status.set(func(now *Status) { now.State, now.Database = Standby, away })
+		f.metrics.ownsNot()
+	default: // The claim may have succeeded, and not be told yet.
+		f.status.set(func(now *Status) {
+			if now.State != Owner {
+				now.Database = away
+			}
+		})
+	}
 }
 
 // release has an outbox given back, if it is ours.
@@ -87,7 +117,7 @@ func (r *groupRun) release(s *station) {
 func (r *groupRun) left(s *station, owned bool, err error) {
 	released := s.phase == leaving
 	s.quit()
-	s.phase, s.claim = idle, nil
+	s.phase, s.claim, s.doubted = idle, nil, false
 	status := &s.forwarder.status
 	status.set(func(now *Status) { now.State = Standby })
 	if owned {

@@ -11,6 +11,14 @@ const (
 	// firstPin and mostPin bound for how long an outbox is kept that was given up and that nobody took.
 	firstPin = 5 * time.Second
 	mostPin  = 5 * time.Minute
+	// overdue, or so many polls, is the age at which a census is not acted on any more.
+	overdue      = time.Second
+	overduePolls = 5
+	// gatherTime bounds how long those who are there first wait for the others in a database that is back: they
+	// try every second, and have to end what they were about to do.
+	gatherTime = 3 * time.Second
+	// awayTime is for how long nothing is given up while a database is away.
+	awayTime = 30 * time.Second
 	// patiencePolls is how many polls an outbox may be free before anybody takes it, whoever's it should be.
 	patiencePolls = 4
 )
@@ -21,21 +29,26 @@ func (r *groupRun) saw(s sighting) {
 		return
 	}
 	d := s.from
-	if s.err != nil {
-		if d.live || d.seen == 0 {
-			r.log.Warn("the database is away; trying until it is back", "error", s.err, "outboxes", r.namesIn(d))
-		}
-		d.live, d.seen = false, 0
-	} else {
-		d.live, d.census = true, s.census
-		d.seen++
+	switch {
+	case s.err != nil && !d.away:
+		r.log.Warn("the database is away; trying until it is back", "error", s.err, "outboxes", r.namesIn(d))
+	case s.err == nil && d.away:
+		r.log.Info("the database is back", "outboxes", r.namesIn(d))
 	}
+	now := time.Now()
+	d.hears(s, now)
 	for _, station := range r.stations {
-		if station.database == d && station.phase == idle && station.fault == nil {
-			station.forwarder.status.set(func(now *Status) { now.State, now.Database = Standby, s.err })
+		if station.database != d {
+			continue
+		}
+		if station.fault == nil {
+			station.show(s.err)
+		}
+		if d.away {
+			station.freeSince = time.Time{} // nothing is known of it
 		}
 	}
-	r.share(time.Now())
+	r.share(now)
 }
 
 func (r *groupRun) namesIn(d *database) (names []string) {
@@ -53,6 +66,9 @@ func (r *groupRun) share(now time.Time) {
 	r.members(v)
 	p := v.plan()
 	for _, i := range p.release {
+		if !r.steady(now) {
+			break
+		}
 		s := order[i]
 		s.forwarder.config.Logger.Info("giving the outbox to a process that has fewer", "members", len(v.joined))
 		r.release(s)
@@ -67,10 +83,10 @@ func (r *groupRun) share(now time.Time) {
 		}
 		mine := slices.Contains(p.claim, i)
 		switch {
-		case !r.mayTake(s, now):
+		case !r.mayTake(s, v, now):
 		case mine:
 			r.take(s)
-		case now.Sub(s.freeSince) > patiencePolls*r.config.StandbyPoll:
+		case !s.database.justBack(now) && s.database.heard.Sub(s.freeSince) > patiencePolls*r.config.StandbyPoll:
 			// Whoever should have it does not take it: it does not know it, or cannot.
 			if now.Sub(s.gaveAt) < firstPin {
 				s.pin = max(firstPin, min(2*s.pin, mostPin))
@@ -82,17 +98,42 @@ func (r *groupRun) share(now time.Time) {
 }
 
 // mayTake reports whether an outbox may be tried now.
-func (r *groupRun) mayTake(s *station, now time.Time) bool {
+func (r *groupRun) mayTake(s *station, v view, now time.Time) bool {
 	d := s.database
-	if !d.live || !s.fit || s.gone || s.phase != idle || now.Before(s.notBefore) {
+	if !r.fresh(d, now) || !s.fit || s.gone || s.phase != idle || now.Before(s.notBefore) {
 		return false
 	}
-	if d.seen == 1 && len(r.stations) > 1 {
+	if len(r.stations) > 1 && (d.seen == 1 || r.gathering(d, v, now)) {
 		return false // Others may be starting, too: who is here a moment later shares from the start.
 	}
 	// A claim holds its connection; with none left, nothing could be settled.
 	most := d.db.Stats().MaxOpenConnections
 	return most == 0 || r.claims(d) < most-connections
+}
+
+// fresh reports whether the last word of a database is young enough to act on. One that hangs tells nothing.
+func (r *groupRun) fresh(d *database, now time.Time) bool {
+	return d.live && now.Sub(d.heard) < max(overdue, overduePolls*r.config.StandbyPoll)
+}
+
+// gathering reports whether members are still on their way back to a database that was away: those that were
+// there before and live, as another database shows.
+func (r *groupRun) gathering(d *database, v view, now time.Time) bool {
+	return d.justBack(now) && slices.ContainsFunc(d.before, func(m uint32) bool {
+		return v.joined[m] != nil && !v.joined[m][d.place]
+	})
+}
+
+// steady reports whether anything should be given up for the sake of evenness: not on account of a database that
+// may be about to be found away, that is away for a while, or that the members are about to find back. What is known
+// of its outboxes may be older than their last handover, and each handover is a pause.
+func (r *groupRun) steady(now time.Time) bool {
+	return !slices.ContainsFunc(r.databases, func(d *database) bool {
+		if d.away {
+			return now.Sub(d.lost) < awayTime
+		}
+		return !r.fresh(d, now) || d.justBack(now)
+	})
 }
 
 // claims is how many connections own, or try to own, an outbox.
@@ -156,6 +197,9 @@ func (r *groupRun) view(now time.Time) (view, []*station) {
 func (r *groupRun) placed(s *station, v view, now time.Time) (placed, bool) {
 	d := s.database
 	o := placed{database: d.place}
+	if s.phase != idle && !r.fresh(d, now) && !s.certain() {
+		return o, false // It waits for a database that does not answer, and may be another process's by now.
+	}
 	switch s.phase {
 	case claiming, owning:
 		o.owner = r.me.Number

@@ -181,15 +181,23 @@ func (m *metrics) batch(events int, sent time.Time) {
 
 // taken: this process came to own the outbox.
 func (m *metrics) taken() {
-	m.owning.Set(1)
-	m.ownedSince.SetToCurrentTime()
+	m.owns(time.Now())
 	m.handovers.WithLabelValues(handoverTaken).Inc()
+}
+
+func (m *metrics) owns(since time.Time) {
+	m.owning.Set(1)
+	m.ownedSince.Set(float64(since.UnixNano()) / 1e9)
+}
+
+func (m *metrics) ownsNot() {
+	m.owning.Set(0)
+	m.ownedSince.Set(0)
 }
 
 // left: it owns it no longer, since it gave it back or since it lost it.
 func (m *metrics) left(given bool) {
-	m.owning.Set(0)
-	m.ownedSince.Set(0)
+	m.ownsNot()
 	m.state(0, 0, 0)
 	way := handoverLost
 	if given {
