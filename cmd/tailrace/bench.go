@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"regexp"
 	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/tailrace-go/tailrace/bus/kafka"
 	"github.com/tailrace-go/tailrace/cmd/tailrace/internal/bench"
@@ -48,7 +50,7 @@ The exit code is 0 also when a target was missed, unless --check is given.`,
 	s.shareKafka(cmd)
 	own := &s.settings
 	define(own, cmd, &s.list, setting{flag: "list", kind: "bool", text: "false"}, "list the measures and take none", parseBool)
-	define(own, cmd, &s.only, setting{flag: "only", kind: "name,…"}, "take these measures; all without it", parseNames)
+	define(own, cmd, &s.only, setting{flag: "only", kind: "name,…"}, "take these measures; without it all, but for those that --list says must be named", parseNames)
 	define(own, cmd, &s.events, setting{flag: "events", kind: "count", text: "0"},
 		"size of the backlog, by which all sizes are scaled; 0 is 40000, with --quick 2000", parseCount(0, 100_000_000))
 	define(own, cmd, &s.repeat, setting{flag: "repeat", kind: "count", text: "0"},
@@ -89,6 +91,9 @@ func (s *benchSettings) run(cmd *cobra.Command) error {
 	if s.compression != kafka.NoCompression {
 		config.Tuning.Compression = s.compression
 	}
+	if config.Forward, err = s.forwarder(cmd.Flags(), environ); err != nil {
+		return err
+	}
 	if cmd.Flags().Changed("kafka-brokers") || environ["KAFKA_BROKERS"] != "" {
 		brokers := cluster(shared)
 		config.Kafka = &brokers
@@ -105,6 +110,26 @@ func (s *benchSettings) run(cmd *cobra.Command) error {
 	}
 	return err
 }
+
+// forwarder is this program as a forwarder that reaches the Kafka of the flags and the environment, with its
+// defaults otherwise.
+func (s *benchSettings) forwarder(flags *pflag.FlagSet, environ map[string]string) (*bench.Program, error) {
+	path, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	environ, _ = s.over(flags, environ)
+	p := &bench.Program{Path: path, Args: []string{"forward"}}
+	for name, value := range environ {
+		if !otherSettings.MatchString(name) {
+			p.Env = append(p.Env, name+"="+value)
+		}
+	}
+	return p, nil
+}
+
+// otherSettings are those of a forwarder that does not measure.
+var otherSettings = regexp.MustCompile(`^(TAILRACE_|EVENT_|OUTBOX_|OTEL_)`)
 
 // tell writes the report in every form that was asked for.
 func (s *benchSettings) tell(stdout io.Writer, report bench.Report) error {
@@ -132,7 +157,11 @@ func writeFile(name string, write func(io.Writer) error) error {
 func listMeasures(w io.Writer) error {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, m := range bench.List() {
-		_, _ = fmt.Fprintf(table, "%s\t%s\t%s\n", m.Name, m.Question, m.Target.Of(m.Baseline))
+		when := "about " + m.Takes.String()
+		if m.Named {
+			when += ", only when it is named"
+		}
+		_, _ = fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", m.Name, m.Question, strings.Join(m.Targets, ", "), when)
 	}
 	return table.Flush()
 }

@@ -109,9 +109,15 @@ func (p *process) signal(signal syscall.Signal) {
 // wait waits for the process's end and returns its exit code, -1 when a signal ended it.
 func (p *process) wait() int {
 	p.t.Helper()
+	return p.waitFor(patience)
+}
+
+// waitFor is wait for a process that has much to do.
+func (p *process) waitFor(limit time.Duration) int {
+	p.t.Helper()
 	select {
 	case <-p.done:
-	case <-time.After(patience):
+	case <-time.After(limit):
 		p.t.Fatal("the process does not end")
 	}
 	return p.cmd.ProcessState.ExitCode()

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -27,7 +28,7 @@ type Config struct {
 	// Kafka is a running cluster, by an account that may create and delete topics. Default: an embedded
 	// broker in a process of its own.
 	Kafka *kafka.Config
-	// Only names the measures to take. Default: all.
+	// Only names the measures to take. Default: all, but for those that have to be named.
 	Only []string
 	// Events is the backlog; what a measure needs more or less of is scaled by it. Default 40,000, with
 	// Quick 2,000.
@@ -38,6 +39,9 @@ type Config struct {
 	Quick bool
 	// ProfileDir gets a CPU profile of our part of each measure. Default: none.
 	ProfileDir string
+	// Forward is this program as a forwarder that reaches the cluster, without the table it forwards and the
+	// database. Without it, what needs a process of its own is an error.
+	Forward *Program
 	// Tuning is what ours is told besides its defaults, and how topics are made.
 	Tuning Tuning
 	// Version is that of this program, for the report.
@@ -76,14 +80,14 @@ func (c Config) complete() (Config, []measure, error) {
 	if c.Progress == nil {
 		c.Progress = io.Discard
 	}
-	chosen, err := choose(c.Only)
+	chosen, err := choose(c.Only, c.Quick)
 	return c, chosen, err
 }
 
-// choose returns the measures of those names, all for none.
-func choose(names []string) ([]measure, error) {
+// choose returns the measures of those names; for none, all that need not be named.
+func choose(names []string, quick bool) ([]measure, error) {
 	if len(names) == 0 {
-		return registry(), nil
+		return slices.DeleteFunc(registry(), func(m measure) bool { return m.named && !quick }), nil
 	}
 	var chosen []measure
 	var unknown []string
@@ -106,7 +110,7 @@ var ErrUnknown = errors.New("no such measure")
 
 // Check reports names in Config.Only that are none; the error wraps [ErrUnknown].
 func Check(only []string) error {
-	_, err := choose(only)
+	_, err := choose(only, false)
 	return err
 }
 
@@ -154,24 +158,41 @@ func Run(ctx context.Context, config Config) (report Report, err error) {
 }
 
 // take takes all rounds of a measure.
-func (b *bench) take(ctx context.Context, m measure) (Result, error) {
+func (b *bench) take(ctx context.Context, m measure) (_ Result, err error) {
 	if m.embedded && b.Kafka != nil {
 		b.progressf("%s: skipped, %s", m.name, needsEmbedded)
 		return m.skipped(needsEmbedded), nil
 	}
+	if m.procfs && runtime.GOOS != "linux" {
+		b.progressf("%s: skipped, %s", m.name, needsLinux)
+		return m.skipped(needsLinux), nil
+	}
 	b.profile = profiler{dir: b.ProfileDir, name: m.name}
+	at := &stage{round: func(ctx context.Context) (outcome, error) { return m.round(ctx, b) }, close: func() error { return nil }}
+	if m.stage != nil {
+		if at, err = m.stage(ctx, b); err != nil {
+			return Result{}, err
+		}
+	}
+	defer func() { err = errors.Join(err, at.close()) }()
+	repeat := b.Repeat
+	if m.once {
+		repeat = 1
+	}
 	var rounds []outcome
-	for round := range b.Repeat {
+	for round := range repeat {
 		began := time.Now()
-		one, err := m.round(ctx, b)
+		one, err := at.round(ctx)
 		if err != nil {
 			return Result{}, err
 		}
 		rounds = append(rounds, one)
-		b.progressf("%s %d/%d: %s after %.1f s", m.name, round+1, b.Repeat, format(one.score, m.unit), time.Since(began).Seconds())
+		b.progressf("%s %d/%d: %s after %.1f s", m.name, round+1, repeat, format(one.score, m.unit), time.Since(began).Seconds())
 	}
 	return m.result(rounds), nil
 }
+
+const needsLinux = "it asks /proc what a process uses, which only Linux has"
 
 const needsEmbedded = "it needs the embedded broker, whose answers it delays: leave KAFKA_BROKERS out"
 

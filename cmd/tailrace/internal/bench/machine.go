@@ -46,7 +46,12 @@ func firstLine(file, name string) string {
 	if err != nil {
 		return ""
 	}
-	for line := range strings.Lines(string(text)) {
+	return lineOf(string(text), name)
+}
+
+// lineOf is what the first line of a text says that begins with the name.
+func lineOf(text, name string) string {
+	for line := range strings.Lines(text) {
 		if value, found := strings.CutPrefix(line, name); found {
 			return strings.TrimSpace(strings.TrimLeft(value, " \t:"))
 		}

@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -17,9 +18,36 @@ type measure struct {
 	// unit is that of the score: "×" for a ratio of ours to the baseline.
 	unit   string
 	target target
+	// score is what the score is called where it is no ratio.
+	score string
+	// limits are the targets of figures beside the score.
+	limits []limit
+	// takes is about how long all of it takes with the standard sizes on two cores.
+	takes time.Duration
 	// embedded: only the embedded broker will do.
 	embedded bool
-	round    func(ctx context.Context, b *bench) (outcome, error)
+	// procfs: it needs Linux's /proc.
+	procfs bool
+	// named: it is taken only when it is named, or quickly, since it takes so much of the disk.
+	named bool
+	// once: one round is enough, whatever was asked for.
+	once bool
+
+	round func(ctx context.Context, b *bench) (outcome, error)
+	// stage, in place of round, makes what all rounds share.
+	stage func(ctx context.Context, b *bench) (*stage, error)
+}
+
+// stage is what the rounds of a measure share.
+type stage struct {
+	round func(ctx context.Context) (outcome, error)
+	close func() error
+}
+
+// limit is the target of the figure of that name.
+type limit struct {
+	figure, unit string
+	target       target
 }
 
 // target is what the score has to reach, or with atMost what it must not exceed.
@@ -30,12 +58,9 @@ type target struct {
 
 func atLeast(value float64) target { return target{value: value} }
 
-func (t target) met(score float64) bool {
-	if t.atMost {
-		return score <= t.value
-	}
-	return score >= t.value
-}
+func atMost(value float64) target { return target{value: value, atMost: true} }
+
+func (t target) met(score float64) bool { return t.of("").met(score) }
 
 // outcome is what one round found. Every round of a measure has the same figures in the same order.
 type outcome struct {
@@ -53,12 +78,17 @@ const (
 	ratio              = "×"
 	eventsPerSec       = "events/s"
 	transactionsPerSec = "transactions/s"
+	statementsPerSec   = "statements/s"
+	millis             = "ms"
+	ofACore            = "% of a core"
+	mebibytes          = "MiB"
+	percent            = "%"
 	tailraceName       = "Tailrace"
 )
 
 // registry is every measure, in the order in which they are taken.
 func registry() []measure {
-	return slices.Concat(backlogMeasures, publishMeasures)
+	return slices.Concat(backlogMeasures, publishMeasures, stateMeasures, gapMeasures, keptMeasures, retentionMeasures, latencyMeasures, processMeasures)
 }
 
 // contender does the same as another, n of something a go, in a room of its own each time.
@@ -82,10 +112,27 @@ func (c *contender) take(ctx context.Context, b *bench, latency time.Duration) e
 
 // takeIn lets it have a go in a room that is there.
 func (c *contender) takeIn(r *room) error {
-	used, err := c.do(r)
-	c.gone += c.n
+	return c.count(c.n, func() (cost, error) { return c.do(r) })
+}
+
+// count notes what it did of n.
+func (c *contender) count(n int, do func() (cost, error)) error {
+	used, err := do()
+	c.gone += n
 	c.used.add(used)
 	return err
+}
+
+// inTurn has each of them take as many goes as there are contenders, going first once.
+func inTurn(ctx context.Context, b *bench, latency time.Duration, all []contender) error {
+	for first := range all {
+		for i := range all {
+			if err := all[(first+i)%len(all)].take(ctx, b, latency); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // rate is how many it did a second, over all its goes.
@@ -109,8 +156,10 @@ func (m measure) skipped(why string) Result {
 	return Result{Name: m.name, Question: m.question, Baseline: m.baseline, Target: m.targetOf(), Skipped: why}
 }
 
-func (m measure) targetOf() Target {
-	return Target{Value: m.target.value, AtMost: m.target.atMost, Unit: m.unit}
+func (m measure) targetOf() Target { return m.target.of(m.unit) }
+
+func (t target) of(unit string) Target {
+	return Target{Value: t.value, AtMost: t.atMost, Unit: unit}
 }
 
 // result sums the rounds up.
@@ -120,29 +169,44 @@ func (m measure) result(rounds []outcome) Result {
 	for _, round := range rounds {
 		scores = append(scores, round.score)
 	}
-	r.Score = &Figure{Name: "score", Unit: m.unit, Spread: spreadOf(scores)}
+	r.Score = &Figure{Name: cmp.Or(m.score, "ratio"), Unit: m.unit, Spread: spreadOf(scores)}
+	r.Met = m.target.met(r.Score.Median)
 	for i, f := range rounds[0].figures {
 		var values []float64
 		for _, round := range rounds {
 			values = append(values, round.figures[i].value)
 		}
-		r.Figures = append(r.Figures, Figure{Name: f.name, Unit: f.unit, Spread: spreadOf(values)})
+		next := Figure{Name: f.name, Unit: f.unit, Spread: spreadOf(values)}
+		if i := slices.IndexFunc(m.limits, func(l limit) bool { return l.figure == f.name }); i >= 0 {
+			next.Limit = &Limit{Target: m.limits[i].target.of(f.unit), Met: m.limits[i].target.met(next.Median)}
+			r.Met = r.Met && next.Limit.Met
+		}
+		r.Figures = append(r.Figures, next)
 	}
-	r.Met = m.target.met(r.Score.Median)
 	return r
 }
 
 // Description is a measure as --list shows it.
 type Description struct {
-	Name, Question, Baseline string
-	Target                   Target
+	Name, Question string
+	// Targets are that of the score, with what it is of, and those of figures beside it.
+	Targets []string
+	// Takes is about how long it takes with the standard sizes on two cores.
+	Takes time.Duration
+	// Named: it is taken only when it is named.
+	Named bool
 }
 
 // List describes every measure.
 func List() []Description {
 	var all []Description
 	for _, m := range registry() {
-		all = append(all, Description{Name: m.name, Question: m.question, Baseline: m.baseline, Target: m.targetOf()})
+		d := Description{Name: m.name, Question: m.question, Takes: m.takes, Named: m.named}
+		d.Targets = append(d.Targets, strings.TrimSpace(m.score+" "+m.targetOf().String()+" "+m.baseline))
+		for _, l := range m.limits {
+			d.Targets = append(d.Targets, l.figure+" "+l.target.of(l.unit).String())
+		}
+		all = append(all, d)
 	}
 	return all
 }

@@ -58,8 +58,9 @@ type Result struct {
 	Question string `json:"question"`
 	Baseline string `json:"baseline,omitempty"`
 	// Score is what the target is about; nil when the measure was skipped.
-	Score   *Figure  `json:"score,omitempty"`
-	Target  Target   `json:"target"`
+	Score  *Figure `json:"score,omitempty"`
+	Target Target  `json:"target"`
+	// Met: the score and every figure that has a limit are within theirs.
 	Met     bool     `json:"met"`
 	Skipped string   `json:"skipped,omitempty"`
 	Figures []Figure `json:"figures,omitempty"`
@@ -72,6 +73,13 @@ type Target struct {
 	Unit   string  `json:"unit"`
 }
 
+func (t Target) met(value float64) bool {
+	if t.AtMost {
+		return value <= t.Value
+	}
+	return value >= t.Value
+}
+
 func (t Target) String() string {
 	sign := "≥"
 	if t.AtMost {
@@ -80,19 +88,19 @@ func (t Target) String() string {
 	return sign + " " + format(t.Value, t.Unit)
 }
 
-// Of says the target with what ours is compared with, "" for nothing.
-func (t Target) Of(baseline string) string {
-	if baseline == "" {
-		return t.String()
-	}
-	return t.String() + " " + baseline
-}
-
 // Figure is a value of each round, and what they come to.
 type Figure struct {
 	Name string `json:"name"`
 	Unit string `json:"unit"`
 	Spread
+	// Limit is the figure's own target, beside that of the score.
+	Limit *Limit `json:"limit,omitempty"`
+}
+
+// Limit is a target, and whether the median is within it.
+type Limit struct {
+	Target Target `json:"target"`
+	Met    bool   `json:"met"`
 }
 
 // Spread is the values of all rounds in their order, and their middle and ends.

@@ -27,6 +27,8 @@ type room struct {
 	schema  string
 	topic   string
 	cluster kafka.Config
+	// written is how many events were added, settled how many of them ours was seen to settle.
+	written, settled int
 
 	servers *servers
 }
@@ -153,8 +155,26 @@ func (r *room) deleteTopic(ctx context.Context) error {
 // fill writes n rows as our bus does: a payload of 315 bytes, one of 1,000 keys, and the headers of a
 // domain event.
 func (r *room) fill(ctx context.Context, n int) error {
-	_, err := r.db.ExecContext(ctx, `INSERT INTO event_outbox (event_id, topic, payload, key, headers)
-		SELECT gen_random_uuid()::text, $1,
+	if err := r.add(ctx, r.db, n); err != nil {
+		return err
+	}
+	return r.vacuum(ctx, outbox.DefaultTable)
+}
+
+// executor is a database or a transaction.
+type executor interface {
+	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+}
+
+// add writes n rows as fill does, and leaves the table to autovacuum.
+func (r *room) add(ctx context.Context, to executor, n int) error {
+	return r.addAt(ctx, to, `nextval('event_outbox_id_seq')`, n)
+}
+
+// addAt writes n rows whose ids an SQL expression of i says, which runs from 1 to n.
+func (r *room) addAt(ctx context.Context, to executor, id string, n int) error {
+	_, err := to.ExecContext(ctx, `INSERT INTO event_outbox (id, event_id, topic, payload, key, headers)
+		SELECT `+id+`, gen_random_uuid()::text, $1,
 			convert_to(rpad('{"metadata":{"event_id":"' || i || '"},"event_type":"user_created","payload":{"pad":"', $2 - 3, 'x') || '"}}', 'UTF8'),
 			convert_to('user-' || (i::bigint * 7919 % $3), 'UTF8'),
 			json_build_object('ce_id', gen_random_uuid(), 'ce_source', '/user-service', 'ce_specversion', '1.0', 'ce_subject', 'user-' || (i::bigint * 7919 % $3),
@@ -163,7 +183,8 @@ func (r *room) fill(ctx context.Context, n int) error {
 	if err != nil {
 		return fmt.Errorf("fill the outbox: %w", err)
 	}
-	return r.vacuum(ctx, outbox.DefaultTable)
+	r.written += n
+	return nil
 }
 
 // vacuum does now what autovacuum would do in the middle of a measure.

@@ -53,11 +53,15 @@ func (r Report) WriteSVG(w io.Writer) error {
 	return nil
 }
 
-// bars are the figures that can be drawn beside the first.
+// bars are the figures that can be drawn beside the first, or beside a score that is no ratio of two of them.
 func (m Result) bars() []Figure {
+	all := m.Figures
+	if m.Score.Unit != ratio {
+		all = append([]Figure{*m.Score}, m.Figures...)
+	}
 	var bars []Figure
-	for _, f := range m.Figures {
-		if f.Unit == m.Figures[0].Unit && f.Median > 0 {
+	for _, f := range all {
+		if f.Unit == all[0].Unit && f.Median > 0 {
 			bars = append(bars, f)
 		}
 	}
@@ -71,7 +75,7 @@ func (m Result) draw(w *strings.Builder, y int) int {
 	y += svgBar
 	title := m.Question
 	svgText(w, svgMargin, y, "title", title)
-	verdict, class := fmt.Sprintf("%s, target %s: %s", format(m.Score.Median, m.Score.Unit), m.Target, m.verdict()), "note"
+	verdict, class := fmt.Sprintf("%s, target %s: %s", format(m.Score.Median, m.Score.Unit), m.Target, verdict(m.Met)), "note"
 	if !m.Met {
 		class = "missed"
 	}
@@ -84,7 +88,7 @@ func (m Result) draw(w *strings.Builder, y int) int {
 	for _, f := range bars {
 		length := max(1, int(math.Round(scale(f.Median)*svgLongest)))
 		class := "other"
-		if strings.HasPrefix(f.Name, tailraceName) {
+		if strings.HasPrefix(f.Name, tailraceName) || m.Score.Unit != ratio {
 			class = "ours"
 		}
 		svgText(w, svgMargin, y+svgBar-4, "", f.Name)

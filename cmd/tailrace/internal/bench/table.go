@@ -22,9 +22,13 @@ func (r Report) WriteTable(w io.Writer) error {
 			continue
 		}
 		for _, f := range m.Figures {
-			rows = append(rows, [5]string{"  " + f.Name, format(f.Median, f.Unit), f.ends()})
+			row := [5]string{"  " + f.Name, format(f.Median, f.Unit), f.ends()}
+			if f.Limit != nil {
+				row[3], row[4] = f.Limit.Target.String(), verdict(f.Limit.Met)
+			}
+			rows = append(rows, row)
 		}
-		rows = append(rows, [5]string{"  = " + m.scoreName(), format(m.Score.Median, m.Score.Unit), m.Score.ends(), m.Target.String(), m.verdict()})
+		rows = append(rows, [5]string{"  = " + m.scoreName(), format(m.Score.Median, m.Score.Unit), m.Score.ends(), m.Target.String(), verdict(m.Target.met(m.Score.Median))})
 	}
 	var widths [5]int
 	for _, row := range rows {
@@ -56,13 +60,13 @@ func (r Report) WriteTable(w io.Writer) error {
 // scoreName says what the score is of.
 func (m Result) scoreName() string {
 	if m.Score.Unit == ratio {
-		return tailraceName + " / " + m.Baseline
+		return m.Figures[0].Name + " / " + m.Baseline
 	}
-	return "score"
+	return m.Score.Name
 }
 
-func (m Result) verdict() string {
-	if m.Met {
+func verdict(met bool) string {
+	if met {
 		return "met"
 	}
 	return "MISSED"

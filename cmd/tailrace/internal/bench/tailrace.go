@@ -8,10 +8,15 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/pprof"
+	"time"
 
 	"github.com/tailrace-go/tailrace/bus/kafka"
 	"github.com/tailrace-go/tailrace/forwarder"
 )
+
+// quickLease outlasts the pauses of a machine that does much else while it is seen whether all works: an owner
+// that loses its lease sends what is on its way again, which is no measurement.
+const quickLease = time.Minute
 
 // forwarder is ours, with its defaults unless the tuning or change says otherwise, over the room's outbox and broker.
 // The caller calls close when it has stopped.
@@ -22,6 +27,9 @@ func (r *room) forwarder(change func(*forwarder.Config)) (_ *forwarder.Forwarder
 		return nil, nil, fmt.Errorf("%w", err)
 	}
 	config := forwarder.Config{DB: r.db, Sender: sender, BatchSize: tuning.BatchSize, Window: tuning.Window, Logger: slog.New(slog.DiscardHandler)}
+	if r.servers.config.Quick {
+		config.Lease = quickLease
+	}
 	if change != nil {
 		change(&config)
 	}
@@ -33,9 +41,9 @@ func (r *room) forwarder(change func(*forwarder.Config)) (_ *forwarder.Forwarder
 }
 
 // forward has ours forward n rows that are there, from the first connection to the last row's being
-// settled.
-func (b *bench) forward(ctx context.Context, r *room, n int) (used cost, err error) {
-	f, closeSender, err := r.forwarder(nil)
+// settled. Change may change its configuration.
+func (b *bench) forward(ctx context.Context, r *room, n int, change func(*forwarder.Config)) (used cost, err error) {
+	f, closeSender, err := r.forwarder(change)
 	if err != nil {
 		return cost{}, err
 	}

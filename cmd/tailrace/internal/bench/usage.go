@@ -1,8 +1,9 @@
 package bench
 
 import (
-	"context"
+	"bytes"
 	"fmt"
+	"io/fs"
 	"os"
 	"runtime"
 	"strconv"
@@ -30,24 +31,45 @@ func timed(do func() error) (cost, error) {
 	return cost{wall: time.Since(start), cpu: cpuTime() - cpu}, err
 }
 
-// resident is the memory of this process that is in RAM, in bytes; false where that is not known (not
-// Linux).
-func resident() (int64, bool) {
-	text, err := os.ReadFile("/proc/self/statm")
-	fields := strings.Fields(string(text))
-	if err != nil || len(fields) < 2 {
-		return 0, false
-	}
-	pages, err := strconv.ParseInt(fields[1], 10, 64)
-	return pages * int64(os.Getpagesize()), err == nil
+// usage is what a process uses.
+type usage struct {
+	// cpu is what it has used of the processors, in user mode and in the kernel.
+	cpu time.Duration
+	// resident is its memory that is in RAM, in bytes, and peak the most there ever was.
+	resident, peak int64
 }
 
-// transactions is how many the room's database has ended, those of its other users too. A session tells of
-// its own at most once a second, and when it is idle.
-func (r *room) transactions(ctx context.Context) (n int64, err error) {
-	err = r.servers.admin.QueryRowContext(ctx, `SELECT xact_commit + xact_rollback FROM pg_stat_database WHERE datname = current_database()`).Scan(&n)
+// userHz is the unit of Linux's /proc/…/stat: 1/100 s on every architecture that Go runs on.
+const userHz = 100
+
+// usageOf asks Linux for what a process uses; an error elsewhere.
+func usageOf(pid int) (u usage, err error) {
+	process := os.DirFS("/proc/" + strconv.Itoa(pid))
+	stat, err := fs.ReadFile(process, "stat")
 	if err != nil {
-		return 0, fmt.Errorf("%w", err)
+		return u, fmt.Errorf("%w", err)
 	}
-	return n, nil
+	// proc(5): utime and stime are the 14th and 15th field; the second, in brackets, may hold spaces.
+	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+	var ticks int64
+	for _, field := range fields[11:13] {
+		n, err := strconv.ParseInt(field, 10, 64)
+		if err != nil {
+			return u, fmt.Errorf("%w", err)
+		}
+		ticks += n
+	}
+	u.cpu = time.Duration(ticks) * time.Second / userHz
+	status, err := fs.ReadFile(process, "status")
+	if err != nil {
+		return u, fmt.Errorf("%w", err)
+	}
+	for name, into := range map[string]*int64{"VmRSS": &u.resident, "VmHWM": &u.peak} {
+		kibibytes, err := strconv.ParseInt(strings.TrimSuffix(lineOf(string(status), name), " kB"), 10, 64)
+		if err != nil {
+			return u, fmt.Errorf("%w", err)
+		}
+		*into = kibibytes << 10
+	}
+	return u, nil
 }
