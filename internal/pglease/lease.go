@@ -18,8 +18,9 @@ var ErrLost = errors.New("the lease is lost")
 // connection, so that a lost lock is a failed read. It is for one goroutine, except for [Lease.Valid].
 //
 // The server frees the lock when the connection ends, and ends the connection itself when it hears
-// nothing for the lease's span (idle_session_timeout), so that a frozen owner is replaced. The owner in
-// turn must not act once its last heartbeat is older than that, which is what Valid tells.
+// nothing for the lease's span (idle_session_timeout), or can't get rid of an answer for that long
+// (tcp_user_timeout), so that a frozen owner is replaced. The owner in turn must not act once its last
+// heartbeat is older than that, which is what Valid tells.
 type Lease struct {
 	conn *sql.Conn
 	pid  int
@@ -53,7 +54,8 @@ func elapsed() int64 { return int64(time.Since(epoch)) }
 func (l *Lease) Lock(ctx context.Context, key int64) (bool, error) {
 	// First of all: a process that freezes right behind its lock would otherwise hold it for ever.
 	timeout := strconv.FormatInt(int64(float64(l.span.Milliseconds())*margin), 10)
-	if _, err := l.conn.ExecContext(ctx, `SET idle_session_timeout = `+timeout); err != nil {
+	// A session is not idle while its answer, to one that froze in the middle of it, fills the socket's buffers.
+	if _, err := l.conn.ExecContext(ctx, `SET idle_session_timeout = `+timeout+`; SET tcp_user_timeout = `+timeout); err != nil {
 		return false, err
 	}
 	var owned bool
