@@ -197,10 +197,20 @@ func (l *lookout) session(ctx context.Context, sightings chan<- sighting) error 
 			return ctx.Err()
 		}
 		poll := l.config.StandbyPoll
+		if l.alone(s.census) {
+			poll = max(poll, min(2*poll, l.config.Lease/3))
+		}
 		if !pauseFor(ctx, poll-time.Duration(rand.Int64N(int64(poll)/4+1))) {
 			return ctx.Err()
 		}
 	}
+}
+
+// alone reports whether nothing can change but by a process that comes: this one is the only one, and owns all.
+func (l *lookout) alone(census outbox.Census) bool {
+	return len(census.Members) == 1 && !slices.ContainsFunc(l.database.watched(), func(table string) bool {
+		return census.Owners[table] != l.at.Number
+	})
 }
 
 // pauseFor waits, and reports false when ctx ended first.
