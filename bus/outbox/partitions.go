@@ -1,10 +1,12 @@
 package outbox
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -94,16 +96,6 @@ func (t table) partitions(ctx context.Context, q pgtable.Querier) ([]partition, 
 	return all, nil
 }
 
-// lastID returns the highest id given out.
-func (t table) lastID(ctx context.Context, q pgtable.Querier) (int64, error) {
-	var last sql.NullInt64
-	err := q.QueryRowContext(ctx, `SELECT pg_sequence_last_value(pg_get_serial_sequence($1, 'id')::regclass)`, t.quoted()).Scan(&last)
-	if err != nil {
-		return 0, fmt.Errorf("outbox: read the sequence of %s: %w", t.quoted(), err)
-	}
-	return last.Int64, nil
-}
-
 // Partitions keeps the partitions of a partitioned outbox: enough empty ones ahead of the publishers, and
 // none longer than its retention. It is for one goroutine of the outbox's owner, and uses one connection
 // of the database at a time. None of its steps takes a lock that a publisher waits for.
@@ -149,28 +141,17 @@ func (p *Partitions) extend(ctx context.Context, conn *sql.Conn, rows int64) (ma
 		if err != nil {
 			return made, 0, err
 		}
-		last, err := p.table.lastID(ctx, conn)
+		last, err := p.table.issued(ctx, conn)
 		if err != nil {
-			return made, 0, err
+			return made, 0, wrap("read the sequence", err)
 		}
 		p.observe(last, time.Now())
-		next, span := last-last%max(rows, 1)+1, rows
-		if len(all) > 0 {
-			newest := all[len(all)-1]
-			next = newest.high
-			if span == 0 {
-				span = newest.high - newest.low
-			}
-		}
-		if span == 0 {
-			span = DefaultPartitionRows
-			next = last - last%span + 1
-		}
-		room = next - 1 - last
-		if room >= p.wanted(span) {
+		var next partition
+		span := spanOf(all, rows)
+		if room, next = roomBehind(all, last, span); room >= p.wanted(span) {
 			return made, room, nil
 		}
-		if _, err := conn.ExecContext(ctx, p.table.createPartition(next, next+span)); err != nil {
+		if _, err := conn.ExecContext(ctx, p.table.createPartition(next.low, next.high)); err != nil {
 			_, _ = conn.ExecContext(ctx, `ROLLBACK`)
 			// Another process made it first, or holds the lock for a moment.
 			if failed++; len(all) > seen {
@@ -179,10 +160,35 @@ func (p *Partitions) extend(ctx context.Context, conn *sql.Conn, rows int64) (ma
 			if ctx.Err() == nil && failed < extendTries {
 				continue
 			}
-			return made, room, fmt.Errorf("outbox: make partition %s: %w", p.table.partitionName(next).quoted(), err)
+			return made, room, fmt.Errorf("outbox: make partition %s: %w", p.table.partitionName(next.low).quoted(), err)
 		}
 		made++
 	}
+}
+
+// spanOf is how many ids a new partition has: as many as given, or as the newest has.
+func spanOf(all []partition, rows int64) int64 {
+	if rows == 0 && len(all) > 0 {
+		newest := all[len(all)-1]
+		return newest.high - newest.low
+	}
+	return cmp.Or(rows, DefaultPartitionRows)
+}
+
+// roomBehind returns how many ids behind the last one given out have a partition, and the range of the next one
+// to make: behind these, wherever a sequence that was set by hand, forwards or backwards, has left a hole.
+func roomBehind(all []partition, last, span int64) (room int64, next partition) {
+	free, below, above := last+1, int64(1), int64(math.MaxInt64)
+	for _, one := range all {
+		if one.low > free {
+			above = one.low
+			break
+		}
+		below, free = one.high, max(free, one.high)
+	}
+	next.low = below + (free-below)/span*span
+	next.high = min(next.low+span, above)
+	return free - 1 - last, next
 }
 
 // wanted is how many events there must be room for.

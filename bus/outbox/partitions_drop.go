@@ -35,9 +35,9 @@ func (p *Partitions) Drop(ctx context.Context, lowWater int64, keep time.Duratio
 		if err != nil {
 			return err
 		}
-		last, err := p.table.lastID(ctx, conn)
+		last, err := p.table.issued(ctx, conn)
 		if err != nil {
-			return err
+			return wrap("read the sequence", err)
 		}
 		for _, one := range all {
 			if one.high > min(lowWater, last) {

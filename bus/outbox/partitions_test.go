@@ -120,6 +120,54 @@ func TestNoPartitionIsAnErrorWithItsCure(t *testing.T) {
 	require.True(t, strings.HasSuffix(b.partitionNames(t), "event_outbox_p43001 event_outbox_p48001"), b.partitionNames(t))
 }
 
+// TestPartitionsFollowTheSequence: an operator sets it ahead of all partitions, and back to where they were
+// dropped.
+func TestPartitionsFollowTheSequence(t *testing.T) {
+	t.Parallel()
+	b := partitioned(t)
+	b.fill(t, 4500)
+	p := b.partitions(t)
+	dropped, _, err := p.Drop(b.ctx, 4500, time.Minute)
+	require.NoError(t, err)
+	require.Equal(t, 4, dropped)
+	w := b.writer(t)
+	for _, tt := range []struct {
+		shows, sequence string
+		made            int
+		room, id        int64
+	}{
+		{"far ahead, no partition is made between", `ALTER SEQUENCE event_outbox_id_seq RESTART WITH 2000000500`, 9, 8501, 2_000_000_500},
+		{"into the hole between", `SELECT setval('event_outbox_id_seq', 500000999)`, 9, 8001, 500_001_000},
+		{"into what was dropped", `SELECT setval('event_outbox_id_seq', 1500)`, 5, 8500, 1501},
+		{"to the very start, before which nothing is", `SELECT setval('event_outbox_id_seq', 1, false)`, 1, 10_000, 1},
+	} {
+		b.exec(t, tt.sequence)
+		if tt.made > 1 {
+			require.ErrorIs(t, w.Publish("t", newMessage(tt.shows)), outbox.ErrNoPartition, tt.shows)
+			b.exec(t, tt.sequence)
+		}
+		status, err := outbox.Status(b.ctx, b.db, "")
+		require.NoError(t, err)
+		require.Zero(t, status.Room, tt.shows)
+		require.Contains(t, strings.Join(status.Warnings, " "), "tailrace migrate", tt.shows)
+		made, room, err := p.Extend(b.ctx)
+		require.NoError(t, err, tt.shows)
+		require.Equal(t, tt.made, made, tt.shows)
+		require.Equal(t, tt.room, room, tt.shows)
+		require.NoError(t, w.Publish("t", newMessage(tt.shows)), tt.shows)
+		require.Equal(t, tt.id, scalar[int64](t, b, `SELECT id FROM event_outbox WHERE payload = $1`, []byte(tt.shows)))
+	}
+	// A hole is filled to the next partition, not beyond.
+	b.exec(t, `ALTER TABLE event_outbox DETACH PARTITION event_outbox_p3001`)
+	b.exec(t, `DROP TABLE event_outbox_p3001`)
+	_, err = outbox.Migrate(b.ctx, b.db, outbox.MigrateConfig{PartitionRows: 4000})
+	require.NoError(t, err)
+	require.Equal(t, int64(3), scalar[int64](t, b, `SELECT count(*) FROM pg_inherits WHERE inhparent = 'event_outbox'::regclass
+		AND (inhrelid::regclass::text, pg_get_expr((SELECT relpartbound FROM pg_class WHERE oid = inhrelid), inhrelid)) IN (
+			('event_outbox_p3001', 'FOR VALUES FROM (''3001'') TO (''4001'')'), ('event_outbox_p10001', 'FOR VALUES FROM (''10001'') TO (''14001'')'),
+			('event_outbox_p30001', 'FOR VALUES FROM (''30001'') TO (''34001'')'))`), b.partitionNames(t))
+}
+
 func TestPrintedPartitionsAreWhatMigrateMakes(t *testing.T) {
 	t.Parallel()
 	b := empty(t)

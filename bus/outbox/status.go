@@ -122,9 +122,12 @@ func (s *TableStatus) room(ctx context.Context, db *sql.DB, t table) error {
 		return err
 	}
 	if s.Partitions = len(all); len(all) > 0 {
-		newest := all[len(all)-1]
-		s.Room = max(0, newest.high-1-s.LastID)
-		if s.Room < newest.high-newest.low {
+		last, err := t.issued(ctx, db)
+		if err != nil {
+			return wrap("read the sequence", err)
+		}
+		span := spanOf(all, 0)
+		if s.Room, _ = roomBehind(all, last, span); s.Room < span {
 			s.Warnings = append(s.Warnings, fmt.Sprintf("there is room for %d more events: let a forwarder run, or `tailrace migrate`, which make partitions", s.Room))
 		}
 	}
