@@ -5,17 +5,15 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/tailrace-go/tailrace/bus/bustest"
 	"github.com/tailrace-go/tailrace/bus/deadletter"
 	"github.com/tailrace-go/tailrace/bus/outbox"
 )
 
-func TestRevive(t *testing.T) {
-	t.Parallel()
-	db, _ := bustest.Postgres(t)
-	_, err := outbox.Migrate(t.Context(), db, outbox.MigrateConfig{})
-	require.NoError(t, err)
-	_, err = db.ExecContext(t.Context(), `INSERT INTO event_outbox (id, event_id, topic, payload, retry_count, max_retries, processed_at, error_message, next_attempt_at) VALUES
+func TestRevive(t *testing.T) { onBothTables(t, revive) }
+
+func revive(t *testing.T, b bundle) {
+	db := b.db
+	_, err := db.ExecContext(t.Context(), `INSERT INTO event_outbox (id, event_id, topic, payload, retry_count, max_retries, processed_at, error_message, next_attempt_at) VALUES
 		(1, 'dead', 't', '{}', 3, 3, NULL, 'boom', now()), (2, 'waiting', 't', '{}', 1, 3, NULL, 'boom', now() + interval '1 hour'),
 		(3, 'new', 't', '{}', 0, 3, NULL, NULL, NULL), (4, 'delivered', 't', '{}', 3, 3, now(), NULL, NULL),
 		(6, 'dying', 't', '{}', 2, 3, NULL, 'boom', now() - interval '1 second'), (7, 'last', 't', '{}', 2, 3, NULL, 'boom', now() + interval '1 hour'),

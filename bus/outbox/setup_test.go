@@ -54,6 +54,21 @@ func setup(t testing.TB) bundle {
 	return b
 }
 
+// onBothTables runs a test on a plain outbox and on one of partitions of 1,000 ids.
+func onBothTables(t *testing.T, test func(t *testing.T, b bundle)) {
+	t.Helper()
+	t.Parallel()
+	for kind, set := range map[string]func(*testing.T) bundle{
+		"plain":       func(t *testing.T) bundle { return setup(t) },
+		"partitioned": partitioned,
+	} {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			test(t, set(t))
+		})
+	}
+}
+
 func (b bundle) exec(t testing.TB, query string, args ...any) {
 	t.Helper()
 	_, err := b.db.ExecContext(b.ctx, query, args...)

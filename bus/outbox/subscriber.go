@@ -122,7 +122,9 @@ func (c SubscriberConfig) complete() (SubscriberConfig, table, error) {
 // and take over when its connection ends or it freezes. The topics of one table are therefore best
 // subscribed to on one Subscriber.
 //
-// It reads one table, and refuses one that is a shard of several ([ErrSharded]).
+// It reads one table, and refuses one that is a shard of several ([ErrSharded]). Of a partitioned one it makes
+// the partitions ahead of the publishers, as the forwarder does. It ends nothing: processed rows stay, and
+// their partitions.
 //
 // watermill-sql's own Subscriber is not used, since it cannot hold these rules: it tells the database
 // nothing of a nack, keeps a transaction open while a message is handled, and delivers one topic's rows

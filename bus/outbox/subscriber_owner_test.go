@@ -13,8 +13,10 @@ import (
 )
 
 func TestOneSubscriberAtATimeAndItsSuccessorGoesOn(t *testing.T) {
-	t.Parallel()
-	b := setup(t)
+	onBothTables(t, oneSubscriberAtATimeAndItsSuccessorGoesOn)
+}
+
+func oneSubscriberAtATimeAndItsSuccessorGoesOn(t *testing.T, b bundle) {
 	require.NoError(t, b.writer(t).Publish("t", keyed(2, 1)...))
 	first, second := b.subscriber(t, nil), b.subscriber(t, nil)
 	messages := b.subscribe(t, first, "t")
@@ -42,8 +44,10 @@ func TestOneSubscriberAtATimeAndItsSuccessorGoesOn(t *testing.T) {
 }
 
 func TestSubscriberComesBackAfterItsConnectionIsCut(t *testing.T) {
-	t.Parallel()
-	b := setup(t)
+	onBothTables(t, subscriberComesBackAfterItsConnectionIsCut)
+}
+
+func subscriberComesBackAfterItsConnectionIsCut(t *testing.T, b bundle) {
 	messages := b.subscribe(t, b.subscriber(t, nil), "t")
 	for i := range 3 {
 		require.NoError(t, b.writer(t).Publish("t", newMessage(strconv.Itoa(i))))

@@ -43,6 +43,7 @@ type subscription struct {
 	settledAt time.Time
 	paused    map[string]*topicPause
 	outage    time.Duration
+	room      room
 }
 
 // keyID is what rows of one order share.
@@ -91,6 +92,7 @@ func (s *subscription) cycle(ctx context.Context) (time.Duration, error) {
 		return 0, err
 	}
 	s.note(func(now *SubscriberState) { now.Owner, now.Database = true, nil })
+	s.makeRoom(ctx)
 	delivered := 0
 	blocked := map[keyID]struct{}{}
 	for after := s.floor; ctx.Err() == nil; {

@@ -70,8 +70,10 @@ func keyed(n, keys int) []*message.Message {
 }
 
 func TestSubscriberDeliversWhatTheWriterWrote(t *testing.T) {
-	t.Parallel()
-	b := setup(t)
+	onBothTables(t, subscriberDeliversWhatTheWriterWrote)
+}
+
+func subscriberDeliversWhatTheWriterWrote(t *testing.T, b bundle) {
 	one, other := newMessage(`{"a":1}`, delivery.KeyMetadata, "k", "h", "v"), newMessage("not ours")
 	require.NoError(t, b.writer(t).Write(b.ctx, nil, []string{"users", "orders"}, []*message.Message{one, other}))
 	b.exec(t, `INSERT INTO event_outbox (event_id, topic, payload) VALUES ('plain', 'users', 'sql')`)
@@ -92,8 +94,10 @@ func TestSubscriberDeliversWhatTheWriterWrote(t *testing.T) {
 }
 
 func TestSubscriberRetriesANackedRowAndHoldsItsKey(t *testing.T) {
-	t.Parallel()
-	b := setup(t)
+	onBothTables(t, subscriberRetriesANackedRowAndHoldsItsKey)
+}
+
+func subscriberRetriesANackedRowAndHoldsItsKey(t *testing.T, b bundle) {
 	msgs := keyed(4, 2) // k0, k1, k0, k1
 	require.NoError(t, b.writer(t).Publish("t", msgs...))
 	messages := b.subscribe(t, b.subscriber(t, func(c *outbox.SubscriberConfig) { c.RetryMin, c.RetryMax = 200*time.Millisecond, time.Second }), "t")
@@ -114,8 +118,10 @@ func TestSubscriberRetriesANackedRowAndHoldsItsKey(t *testing.T) {
 }
 
 func TestSubscriberBuriesARowOnlyOnceItsCopyIsSafe(t *testing.T) {
-	t.Parallel()
-	b := setup(t)
+	onBothTables(t, subscriberBuriesARowOnlyOnceItsCopyIsSafe)
+}
+
+func subscriberBuriesARowOnlyOnceItsCopyIsSafe(t *testing.T, b bundle) {
 	msgs := keyed(2, 1)
 	msgs[0].Metadata.Set("h", "v")
 	msgs[0].Metadata.Set(deadletter.HeaderReason, "of an earlier death")
@@ -219,8 +225,10 @@ func TestSubscriberBlamesNoEventForAnOutage(t *testing.T) {
 }
 
 func TestSubscriberPausesATopicAndLetsOthersFlow(t *testing.T) {
-	t.Parallel()
-	b := setup(t)
+	onBothTables(t, subscriberPausesATopicAndLetsOthersFlow)
+}
+
+func subscriberPausesATopicAndLetsOthersFlow(t *testing.T, b bundle) {
 	msgs := keyed(20, 20)
 	topics := append(same("missing", 10), same("there", 10)...)
 	require.NoError(t, b.writer(t).Write(b.ctx, nil, topics, msgs))
@@ -243,8 +251,10 @@ func TestSubscriberPausesATopicAndLetsOthersFlow(t *testing.T) {
 }
 
 func TestSubscriberDeliversLateCommits(t *testing.T) {
-	t.Parallel()
-	b := setup(t)
+	onBothTables(t, subscriberDeliversLateCommits)
+}
+
+func subscriberDeliversLateCommits(t *testing.T, b bundle) {
 	tx, err := b.db.BeginTx(b.ctx, nil)
 	require.NoError(t, err)
 	require.NoError(t, b.writer(t).Write(b.ctx, tx, []string{"t"}, []*message.Message{newMessage("late")}))
@@ -262,12 +272,29 @@ func TestSubscriberDeliversLateCommits(t *testing.T) {
 	b.eventually(t, 2, `SELECT count(*) FROM event_outbox WHERE processed_at IS NOT NULL`)
 }
 
+// TestSubscriberMakesPartitions, without which its publishers would have to stop.
+func TestSubscriberMakesPartitions(t *testing.T) {
+	t.Parallel()
+	b := partitioned(t)
+	b.exec(t, `SELECT setval('event_outbox_id_seq', 8000)`)
+	require.ErrorIs(t, b.writer(t).Publish("t", newMessage("too early")), outbox.ErrNoPartition)
+	messages := b.subscribe(t, b.subscriber(t, nil), "t")
+	require.Eventually(t, func() bool { return b.writer(t).Publish("t", newMessage("in time")) == nil }, patience, 5*time.Millisecond)
+	msg := next(t, messages)
+	require.Equal(t, "in time", string(msg.Payload))
+	msg.Ack()
+	b.eventually(t, 1, `SELECT count(*) FROM event_outbox WHERE processed_at IS NOT NULL`)
+	require.Positive(t, scalar[int64](t, b, `SELECT count(*) FROM pg_inherits WHERE inhrelid = to_regclass('event_outbox_p15001')`))
+}
+
 // withoutSweep leaves nothing but the reader to find a row.
 func withoutSweep(c *outbox.SubscriberConfig) { c.SweepInterval = time.Hour }
 
 func TestSubscriberSweepsUpWhatBecamePendingBehindIt(t *testing.T) {
-	t.Parallel()
-	b := setup(t)
+	onBothTables(t, subscriberSweepsUpWhatBecamePendingBehindIt)
+}
+
+func subscriberSweepsUpWhatBecamePendingBehindIt(t *testing.T, b bundle) {
 	require.NoError(t, b.writer(t).Publish("t", keyed(5, 5)...))
 	messages := b.subscribe(t, b.subscriber(t, nil), outbox.ForwarderTopic)
 	for range 5 {
@@ -280,8 +307,10 @@ func TestSubscriberSweepsUpWhatBecamePendingBehindIt(t *testing.T) {
 }
 
 func TestSubscriberRaisesTheFloorOverWhatIsSettled(t *testing.T) {
-	t.Parallel()
-	b := setup(t)
+	onBothTables(t, subscriberRaisesTheFloorOverWhatIsSettled)
+}
+
+func subscriberRaisesTheFloorOverWhatIsSettled(t *testing.T, b bundle) {
 	require.NoError(t, b.writer(t).Publish("t", keyed(30, 3)...))
 	tx, err := b.db.BeginTx(b.ctx, nil)
 	require.NoError(t, err)
@@ -307,8 +336,10 @@ func TestSubscriberRaisesTheFloorOverWhatIsSettled(t *testing.T) {
 }
 
 func TestSubscriberKeepsOrderWithinAKeyUnderFailures(t *testing.T) {
-	t.Parallel()
-	b := setup(t)
+	onBothTables(t, subscriberKeepsOrderWithinAKeyUnderFailures)
+}
+
+func subscriberKeepsOrderWithinAKeyUnderFailures(t *testing.T, b bundle) {
 	const events, keys = 400, 20
 	b.exec(t, `ALTER TABLE event_outbox ALTER max_retries SET DEFAULT 100`)
 	require.NoError(t, b.writer(t).Publish("t", keyed(events, keys)...))

@@ -25,9 +25,20 @@ import (
 // TestPubSub is Watermill's own suite for publishers and subscribers. A table has one reader, so order is
 // guaranteed whatever the number of subscribers; there are no consumer groups, since a row is settled
 // once; delivery is at least once. TAILRACE_LONG=1 runs it with the suite's full numbers.
-func TestPubSub(t *testing.T) {
+func TestPubSub(t *testing.T) { pubSub(t, outbox.MigrateConfig{}) }
+
+// TestPubSubOfPartitions has a new partition each 2,000 events; the suite writes 10,000 before it reads.
+func TestPubSubOfPartitions(t *testing.T) {
+	if os.Getenv("TAILRACE_LONG") == "" {
+		t.Skip("TAILRACE_LONG=1 runs it")
+	}
+	pubSub(t, outbox.MigrateConfig{Partitioned: true, PartitionRows: 2000})
+}
+
+func pubSub(t *testing.T, tableKind outbox.MigrateConfig) {
+	t.Helper()
 	db, dsn := bustest.Postgres(t)
-	tables := &testTables{db: db, names: map[string]string{}}
+	tables := &testTables{db: db, kind: tableKind, names: map[string]string{}}
 	construct := func(t *testing.T) (message.Publisher, message.Subscriber) {
 		t.Helper()
 		table := tables.of(t)
@@ -52,6 +63,7 @@ func TestPubSub(t *testing.T) {
 // same time.
 type testTables struct {
 	db    *sql.DB
+	kind  outbox.MigrateConfig
 	mu    sync.Mutex
 	names map[string]string
 }
@@ -66,7 +78,9 @@ func (s *testTables) of(t *testing.T) string {
 		return table
 	}
 	table := fmt.Sprintf("outbox_%d", len(s.names))
-	_, err := outbox.Migrate(context.Background(), s.db, outbox.MigrateConfig{Table: table})
+	config := s.kind
+	config.Table = table
+	_, err := outbox.Migrate(context.Background(), s.db, config)
 	require.NoError(t, err)
 	s.names[name] = table
 	return table
@@ -96,8 +110,10 @@ func TestSubscriberInAPlainRouter(t *testing.T) {
 }
 
 func TestSubscriberUnderWatermillsForwarder(t *testing.T) {
-	t.Parallel()
-	b := setup(t)
+	onBothTables(t, subscriberUnderWatermillsForwarder)
+}
+
+func subscriberUnderWatermillsForwarder(t *testing.T, b bundle) {
 	sent := []*message.Message{
 		newMessage(`{"n":1}`, delivery.KeyMetadata, "k", "correlation_id", "c"),
 		newMessage("\x00\xff binary"),
