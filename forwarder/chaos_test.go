@@ -19,13 +19,14 @@ import (
 // TestEverythingAtOnce lets writers commit late and roll back, three forwarders lose the outbox to one
 // another, batches fail before and after they are appended, topics come and go, and one event in a
 // thousand be refused until it dies, and then counts every event.
-func TestEverythingAtOnce(t *testing.T) {
-	t.Parallel()
+func TestEverythingAtOnce(t *testing.T) { onBothTablesIfLong(t, everythingAtOnce) }
+
+func everythingAtOnce(t *testing.T, b *testBundle) {
 	events := 6000
 	if os.Getenv("TAILRACE_LONG") != "" {
 		events = 40_000
 	}
-	b := setup(t)
+	b.roomFor(2 * events)
 	topics := []string{"users", "orders", "bills"}
 	for _, topic := range topics {
 		b.broker.CreateTopic(t, topic, 3, map[string]string{"max.message.bytes": "30000"})

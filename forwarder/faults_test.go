@@ -29,8 +29,10 @@ func eventually(t testing.TB, what string, condition func() bool) {
 }
 
 func TestBrokerAwayCountsAgainstNoEvent(t *testing.T) {
-	t.Parallel()
-	b := setup(t)
+	onBothTablesIfLong(t, brokerAwayCountsAgainstNoEvent)
+}
+
+func brokerAwayCountsAgainstNoEvent(t *testing.T, b *testBundle) {
 	b.broker.CreateTopic(t, "users", 6, nil)
 	f := b.forwarder(nil)
 	b.run(f)
@@ -99,9 +101,9 @@ func TestRandomProduceFaultsOfOnePartition(t *testing.T) {
 	require.Equal(t, tally{records: 20_000, distinct: 20_000}, count(t, b.broker.Records(t, "users")))
 }
 
-func TestForbiddenTopicWaitsAlone(t *testing.T) {
-	t.Parallel()
-	b := setup(t)
+func TestForbiddenTopicWaitsAlone(t *testing.T) { onBothTablesIfLong(t, forbiddenTopicWaitsAlone) }
+
+func forbiddenTopicWaitsAlone(t *testing.T, b *testBundle) {
 	b.broker.CreateTopic(t, "users", 3, nil)
 	b.broker.CreateTopic(t, "orders", 3, nil)
 	f := b.forwarder(nil)
@@ -126,8 +128,10 @@ func TestForbiddenTopicWaitsAlone(t *testing.T) {
 }
 
 func TestUnknownTopicIsDrainedWithItsReason(t *testing.T) {
-	t.Parallel()
-	b := setup(t)
+	onBothTablesIfLong(t, unknownTopicIsDrainedWithItsReason)
+}
+
+func unknownTopicIsDrainedWithItsReason(t *testing.T, b *testBundle) {
 	b.broker.CreateTopic(t, "users", 3, nil)
 	b.insert("missing", 500, 20)
 	b.insertFrom("missing", 500, 30, 0)
@@ -147,8 +151,10 @@ func TestUnknownTopicIsDrainedWithItsReason(t *testing.T) {
 }
 
 func TestHeadsOfAnUnknownTopicDieOneByOne(t *testing.T) {
-	t.Parallel()
-	b := setup(t)
+	onBothTables(t, headsOfAnUnknownTopicDieOneByOne)
+}
+
+func headsOfAnUnknownTopicDieOneByOne(t *testing.T, b *testBundle) {
 	b.broker.CreateTopic(t, "dead", 1, nil)
 	b.insert("missing", 40, 4)
 	b.insertFrom("missing", 100, 10, 0)
@@ -179,8 +185,10 @@ func dead(b *testBundle) (n int) {
 }
 
 func TestTooLargeRecordDiesAndItsKeyMovesOn(t *testing.T) {
-	t.Parallel()
-	b := setup(t)
+	onBothTables(t, tooLargeRecordDiesAndItsKeyMovesOn)
+}
+
+func tooLargeRecordDiesAndItsKeyMovesOn(t *testing.T, b *testBundle) {
 	b.broker.CreateTopic(t, "users", 2, map[string]string{"max.message.bytes": "20000"})
 	b.broker.CreateTopic(t, "dead", 1, map[string]string{"max.message.bytes": "20000"})
 	b.insert("users", 200, 4)
@@ -246,9 +254,9 @@ func TestUndecodableHeadersCountAgainstTheEvent(t *testing.T) {
 	require.Equal(t, "2", string(copies[0].Value), "the copy keeps the payload")
 }
 
-func TestDeathWaitsForItsCopy(t *testing.T) {
-	t.Parallel()
-	b := setup(t)
+func TestDeathWaitsForItsCopy(t *testing.T) { onBothTables(t, deathWaitsForItsCopy) }
+
+func deathWaitsForItsCopy(t *testing.T, b *testBundle) {
 	b.broker.CreateTopic(t, "users", 1, map[string]string{"max.message.bytes": "2000"})
 	b.insert("users", 10, 1)
 	b.exec(`UPDATE event_outbox SET payload = convert_to(repeat('x', 5000), 'UTF8') WHERE event_id = 'users-5'`)
@@ -270,14 +278,16 @@ func TestDeathWaitsForItsCopy(t *testing.T) {
 }
 
 func TestSequenceThatJumpsBackSkipsNothing(t *testing.T) {
-	t.Parallel()
-	b := setup(t)
+	onBothTables(t, sequenceThatJumpsBackSkipsNothing)
+}
+
+func sequenceThatJumpsBackSkipsNothing(t *testing.T, b *testBundle) {
 	b.broker.CreateTopic(t, "users", 2, nil)
 	b.run(b.forwarder(nil))
-	b.exec(`SELECT setval('event_outbox_id_seq', 100000)`)
+	b.jump(100_000)
 	b.insert("users", 100, 5)
 	b.broker.WaitRecords(t, "users", 100, patience)
-	b.exec(`SELECT setval('event_outbox_id_seq', 500)`)
+	b.jump(500)
 	b.insertFrom("users", 100, 100, 5)
 	records := b.broker.WaitRecords(t, "users", 200, patience)
 	require.Equal(t, tally{records: 200, distinct: 200}, count(t, records))
@@ -286,8 +296,10 @@ func TestSequenceThatJumpsBackSkipsNothing(t *testing.T) {
 // TestADeathWaitsForWhatWasSentBehindIt: an event that was refused before, and is sent again by a new owner with
 // others of its key behind it, may die before the sender has said of these that it kept them back.
 func TestADeathWaitsForWhatWasSentBehindIt(t *testing.T) {
-	t.Parallel()
-	b := setup(t)
+	onBothTablesIfLong(t, aDeathWaitsForWhatWasSentBehindIt)
+}
+
+func aDeathWaitsForWhatWasSentBehindIt(t *testing.T, b *testBundle) {
 	b.broker.CreateTopic(t, "users", 1, map[string]string{"max.message.bytes": "30000"})
 	b.broker.CreateTopic(t, "orders", 1, nil)
 	b.broker.CreateTopic(t, "dead", 1, nil)
@@ -387,9 +399,9 @@ func (l locked) Write(p []byte) (int, error) {
 	return l.out.Write(p)
 }
 
-func TestLateCommits(t *testing.T) {
-	t.Parallel()
-	b := setup(t)
+func TestLateCommits(t *testing.T) { onBothTables(t, lateCommits) }
+
+func lateCommits(t *testing.T, b *testBundle) {
 	b.broker.CreateTopic(t, "users", 6, nil)
 	b.exec(`CREATE TABLE aggregate (id int PRIMARY KEY, version int NOT NULL DEFAULT 0)`)
 	const keys, writers = 200, 8
@@ -397,6 +409,7 @@ func TestLateCommits(t *testing.T) {
 	if os.Getenv("TAILRACE_LONG") != "" {
 		perWriter = 2500
 	}
+	b.roomFor(writers * perWriter * 2)
 	b.exec(`INSERT INTO aggregate (id) SELECT generate_series(0, $1::int - 1)`, keys)
 	b.run(b.forwarder(nil))
 	sent := make(chan int, writers)
@@ -455,8 +468,10 @@ func write(b *testBundle, n, keys int) (committed int) {
 }
 
 func TestLowerIDCommittedLongAfterHigherOnes(t *testing.T) {
-	t.Parallel()
-	b := setup(t)
+	onBothTables(t, lowerIDCommittedLongAfterHigherOnes)
+}
+
+func lowerIDCommittedLongAfterHigherOnes(t *testing.T, b *testBundle) {
 	b.broker.CreateTopic(t, "users", 2, nil)
 	b.run(b.forwarder(nil))
 	tx, err := b.db.BeginTx(t.Context(), nil)
@@ -493,9 +508,9 @@ func TestOpenTransactionElsewhereDelaysNothing(t *testing.T) {
 	require.NoError(t, tx.Rollback())
 }
 
-func TestGarbageRowsDieAlone(t *testing.T) {
-	t.Parallel()
-	b := setup(t)
+func TestGarbageRowsDieAlone(t *testing.T) { onBothTablesIfLong(t, garbageRowsDieAlone) }
+
+func garbageRowsDieAlone(t *testing.T, b *testBundle) {
 	b.broker.CreateTopic(t, "users", 2, nil)
 	b.broker.CreateTopic(t, "dead", 1, nil)
 	garbage := []struct{ topic, headers string }{
@@ -535,8 +550,10 @@ func TestGarbageRowsDieAlone(t *testing.T) {
 // TestLargeRowsAreReadInSmallParts gives the window room for a few of the rows only, read forward and
 // again after the topic was away.
 func TestLargeRowsAreReadInSmallParts(t *testing.T) {
-	t.Parallel()
-	b := setup(t)
+	onBothTablesIfLong(t, largeRowsAreReadInSmallParts)
+}
+
+func largeRowsAreReadInSmallParts(t *testing.T, b *testBundle) {
 	b.exec(`INSERT INTO event_outbox (event_id, topic, payload, key, headers)
 		SELECT 'users-' || i, 'users', convert_to((i / 5)::text, 'UTF8'), convert_to('k' || (i % 5), 'UTF8'), json_build_object('pad', repeat('x', 100000))
 		FROM generate_series(0, 299) i ORDER BY i`)
@@ -549,9 +566,9 @@ func TestLargeRowsAreReadInSmallParts(t *testing.T) {
 	require.Equal(t, tally{records: 400, distinct: 400}, count(t, records))
 }
 
-func TestRowMendedWhileItWaits(t *testing.T) {
-	t.Parallel()
-	b := setup(t)
+func TestRowMendedWhileItWaits(t *testing.T) { onBothTables(t, rowMendedWhileItWaits) }
+
+func rowMendedWhileItWaits(t *testing.T, b *testBundle) {
 	b.broker.CreateTopic(t, "users", 2, nil)
 	b.exec(`INSERT INTO event_outbox (event_id, topic, payload, key, max_retries) VALUES ('1', 'no topic!', '0', 'k', 1000), ('2', 'no topic!', '1', 'k', 1000)`)
 	b.run(b.forwarder(func(c *forwarder.Config) { c.RetryMax = 100 * time.Millisecond }))
@@ -567,8 +584,10 @@ func TestRowMendedWhileItWaits(t *testing.T) {
 }
 
 func TestRowWithoutKeyIsRefusedAsATopicReturns(t *testing.T) {
-	t.Parallel()
-	b := setup(t)
+	onBothTablesIfLong(t, rowWithoutKeyIsRefusedAsATopicReturns)
+}
+
+func rowWithoutKeyIsRefusedAsATopicReturns(t *testing.T, b *testBundle) {
 	b.broker.CreateTopic(t, "dead", 1, nil)
 	b.exec(`INSERT INTO event_outbox (event_id, topic, payload) VALUES ('big', 'users', convert_to(repeat('x', 50000), 'UTF8'))`)
 	b.insert("users", 50, 0)
@@ -583,9 +602,9 @@ func TestRowWithoutKeyIsRefusedAsATopicReturns(t *testing.T) {
 
 // TestProbeThatAnOperatorSettled takes away, again and again, the row that would tell that its topic is
 // back.
-func TestProbeThatAnOperatorSettled(t *testing.T) {
-	t.Parallel()
-	b := setup(t)
+func TestProbeThatAnOperatorSettled(t *testing.T) { onBothTablesIfLong(t, probeThatAnOperatorSettled) }
+
+func probeThatAnOperatorSettled(t *testing.T, b *testBundle) {
 	b.insert("users", 60, 60)
 	f := b.forwarder(nil)
 	b.run(f)

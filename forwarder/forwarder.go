@@ -220,7 +220,7 @@ func (f *Forwarder) serve(ctx context.Context, claim *outbox.Claim) (owned bool,
 
 	purging, stopPurging := context.WithCancel(ctx)
 	var purger sync.WaitGroup
-	purger.Go(func() { f.purge(purging) })
+	purger.Go(func() { f.purge(purging, func() bool { return true }) })
 	defer purger.Wait()
 	defer stopPurging()
 

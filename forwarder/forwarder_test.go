@@ -21,9 +21,9 @@ func TestForwardsWhatIsPending(t *testing.T) {
 }
 
 // Anybody may write created_at, and no value of it may keep its row, or another's, from being read.
-func TestForwardsWhatIsOfNoAge(t *testing.T) {
-	t.Parallel()
-	b := setup(t)
+func TestForwardsWhatIsOfNoAge(t *testing.T) { onBothTablesIfLong(t, forwardsWhatIsOfNoAge) }
+
+func forwardsWhatIsOfNoAge(t *testing.T, b *testBundle) {
 	b.broker.CreateTopic(t, "users", 1, nil)
 	b.insert("users", 6, 1)
 	b.exec(`UPDATE event_outbox SET created_at = (ARRAY['infinity', '-infinity', '4713-01-01 BC', '294276-12-31', '1969-12-31', '2900-01-01'])[id]::timestamptz`)
@@ -37,9 +37,10 @@ func TestForwardsWhatIsOfNoAge(t *testing.T) {
 	require.Equal(t, tally{records: 6, distinct: 6}, count(t, b.broker.Records(t, "users")))
 }
 
-func TestRunForwardsAndStopsCleanly(t *testing.T) {
-	t.Parallel()
-	b := setup(t)
+func TestRunForwardsAndStopsCleanly(t *testing.T) { onBothTablesIfLong(t, runForwardsAndStopsCleanly) }
+
+func runForwardsAndStopsCleanly(t *testing.T, b *testBundle) {
+	b.roomFor(21_000)
 	b.broker.CreateTopic(t, "users", 6, nil)
 	stop := b.run(b.forwarder(nil))
 

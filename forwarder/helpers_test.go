@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"fmt"
 	"log/slog"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/tailrace-go/tailrace/bus/bustest"
@@ -48,6 +50,52 @@ func setupTable(t testing.TB, config outbox.MigrateConfig, options ...bustest.Ka
 	return b
 }
 
+// onBothTables runs a test on a plain outbox and on one of partitions of 1,000 ids.
+func onBothTables(t *testing.T, test func(t *testing.T, b *testBundle)) {
+	t.Helper()
+	t.Parallel()
+	for kind, set := range map[string]func(*testing.T) *testBundle{
+		"plain":       func(t *testing.T) *testBundle { return setup(t) },
+		"partitioned": partitioned,
+	} {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			test(t, set(t))
+		})
+	}
+}
+
+// onBothTablesIfLong runs it on a plain outbox only, unless there is time for more.
+func onBothTablesIfLong(t *testing.T, test func(t *testing.T, b *testBundle)) {
+	t.Helper()
+	if os.Getenv("TAILRACE_LONG") != "" {
+		onBothTables(t, test)
+		return
+	}
+	t.Parallel()
+	test(t, setup(t))
+}
+
+// jump has the sequence go on behind an id, and makes the partitions that this may need.
+func (b *testBundle) jump(to int) {
+	b.t.Helper()
+	b.exec(`SELECT setval('event_outbox_id_seq', $1)`, to)
+	_, err := outbox.Migrate(b.t.Context(), b.db, outbox.MigrateConfig{})
+	require.NoError(b.t, err)
+}
+
+// roomFor makes the partitions of a new outbox that so many events need before a forwarder gets to it.
+func (b *testBundle) roomFor(events int) {
+	b.t.Helper()
+	if len(b.partitions()) == 0 {
+		return
+	}
+	for id := outbox.MinPartitionRows; id < events; id += outbox.PartitionsAhead * outbox.MinPartitionRows {
+		b.jump(id)
+	}
+	b.exec(`SELECT setval('event_outbox_id_seq', 1, false)`)
+}
+
 // forwarder returns one that is tuned for tests: quick to retry, logging through the test.
 func (b *testBundle) forwarder(change func(*forwarder.Config)) *forwarder.Forwarder {
 	b.t.Helper()
@@ -77,7 +125,7 @@ func (b *testBundle) run(f interface {
 		cancel()
 		select {
 		case err := <-done:
-			require.NoError(b.t, err)
+			assert.NoError(b.t, err) //nolint:testifylint // FailNow within a OnceFunc is a panic.
 		case <-time.After(patience):
 			b.t.Error("the forwarder did not stop")
 		}

@@ -32,9 +32,9 @@ func value(t testing.TB, from prometheus.Gatherer, name string) float64 {
 }
 
 // TestBacklogMetrics looks at the gauges while the broker is away and afterwards.
-func TestBacklogMetrics(t *testing.T) {
-	t.Parallel()
-	b := setup(t)
+func TestBacklogMetrics(t *testing.T) { onBothTablesIfLong(t, backlogMetrics) }
+
+func backlogMetrics(t *testing.T, b *testBundle) {
 	b.broker.CreateTopic(t, "users", 3, nil)
 	b.exec(`INSERT INTO event_outbox (event_id, topic, payload, created_at)
 		SELECT 'old-' || i, 'users', 'p', now() - interval '1 hour' FROM generate_series(1, 20) i`)

@@ -26,8 +26,10 @@ func named(name string) func(*forwarder.Config) {
 }
 
 func TestStandbyTakesOverWhenTheOwnerStops(t *testing.T) {
-	t.Parallel()
-	b := setup(t)
+	onBothTablesIfLong(t, standbyTakesOverWhenTheOwnerStops)
+}
+
+func standbyTakesOverWhenTheOwnerStops(t *testing.T, b *testBundle) {
 	b.broker.CreateTopic(t, "users", 6, nil)
 	first := b.forwarder(named("first"))
 	stop := b.run(first)
@@ -47,9 +49,10 @@ func TestStandbyTakesOverWhenTheOwnerStops(t *testing.T) {
 	require.Equal(t, tally{records: 6000, distinct: 6000}, count(t, b.broker.Records(t, "users")), "a clean handover makes no duplicate")
 }
 
-func TestLostClaimIsTakenAgain(t *testing.T) {
-	t.Parallel()
-	b := setup(t)
+func TestLostClaimIsTakenAgain(t *testing.T) { onBothTables(t, lostClaimIsTakenAgain) }
+
+func lostClaimIsTakenAgain(t *testing.T, b *testBundle) {
+	b.roomFor(20_000)
 	b.broker.CreateTopic(t, "users", 6, nil)
 	b.broker.ProduceLatency(5 * time.Millisecond)
 	fs := []*forwarder.Forwarder{b.forwarder(named("a")), b.forwarder(named("b"))}
@@ -159,9 +162,9 @@ func TestRunTwiceIsRefused(t *testing.T) {
 	require.ErrorIs(t, f.Run(t.Context()), forwarder.ErrRunning)
 }
 
-func TestDrainAsksTheRunningForwarder(t *testing.T) {
-	t.Parallel()
-	b := setup(t)
+func TestDrainAsksTheRunningForwarder(t *testing.T) { onBothTables(t, drainAsksTheRunningForwarder) }
+
+func drainAsksTheRunningForwarder(t *testing.T, b *testBundle) {
 	b.broker.CreateTopic(t, "users", 3, nil)
 	f := b.forwarder(nil)
 	b.run(f)
@@ -207,9 +210,9 @@ func TestDrainOfAnOwnedOutboxWaitsForItsContext(t *testing.T) {
 	require.ErrorIs(t, b.forwarder(nil).Drain(ctx), context.DeadlineExceeded)
 }
 
-func TestDeleteProcessedKeepsNothing(t *testing.T) {
-	t.Parallel()
-	b := setup(t)
+func TestDeleteProcessedKeepsNothing(t *testing.T) { onBothTables(t, deleteProcessedKeepsNothing) }
+
+func deleteProcessedKeepsNothing(t *testing.T, b *testBundle) {
 	b.broker.CreateTopic(t, "users", 3, nil)
 	b.insert("users", 2000, 10)
 	require.NoError(t, b.forwarder(func(c *forwarder.Config) { c.DeleteProcessed = true }).Drain(t.Context()))
@@ -218,9 +221,10 @@ func TestDeleteProcessedKeepsNothing(t *testing.T) {
 	require.Zero(t, n)
 }
 
-func TestPurgeKeepsTheRetention(t *testing.T) {
-	t.Parallel()
-	b := setup(t)
+func TestPurgeKeepsTheRetention(t *testing.T) { onBothTables(t, purgeKeepsTheRetention) }
+
+func purgeKeepsTheRetention(t *testing.T, b *testBundle) {
+	b.roomFor(12_000)
 	b.broker.CreateTopic(t, "users", 3, nil)
 	b.insert("users", 12_000, 10)
 	require.NoError(t, b.forwarder(nil).Drain(t.Context()))

@@ -29,12 +29,12 @@ type purger struct {
 	whole      time.Time          // when to begin at the lowest id again
 }
 
-// purge works until ctx ends.
-func (f *Forwarder) purge(ctx context.Context) {
+// purge works until ctx ends, as the owner or, without purging, beside it.
+func (f *Forwarder) purge(ctx context.Context, owner func() bool) {
 	p := &purger{Forwarder: f}
 	// A partitioned outbox may be short of partitions after a while without a forwarder.
 	for wait := time.Duration(0); pauseFor(ctx, wait); wait = f.config.PurgeInterval {
-		if err := p.round(ctx, wait > 0); err != nil && ctx.Err() == nil {
+		if err := p.round(ctx, wait > 0 && owner()); err != nil && ctx.Err() == nil {
 			f.config.Logger.Warn("could not end what is past the retention; trying again at the next interval", "error", err)
 		}
 	}

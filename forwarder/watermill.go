@@ -240,14 +240,14 @@ func (e *WatermillEngine) await(ctx context.Context) error {
 	}
 }
 
-// purge deletes old processed rows beside the forwarding, as [Forwarder] does.
+// purge deletes old processed rows beside the forwarding, as [Forwarder] does, while the subscriber owns the outbox.
 func (e *WatermillEngine) purge(ctx context.Context) (stop func()) {
 	f := &Forwarder{store: e.store, metrics: e.metrics, config: Config{
 		PurgeInterval: e.config.PurgeInterval, Retention: e.config.Retention, Logger: e.config.Logger,
 	}}
 	ctx, cancel := context.WithCancel(ctx)
 	var purging sync.WaitGroup
-	purging.Go(func() { f.purge(ctx) })
+	purging.Go(func() { f.purge(ctx, func() bool { return e.Status().State == Owner }) })
 	return func() { cancel(); purging.Wait() }
 }
 

@@ -62,8 +62,10 @@ func (b *testBundle) runEngine(e *forwarder.WatermillEngine) (stop func()) {
 }
 
 func TestWatermillEngineForwardsInOrderAcrossACleanStop(t *testing.T) {
-	t.Parallel()
-	b := setup(t)
+	onBothTables(t, watermillEngineForwardsInOrderAcrossACleanStop)
+}
+
+func watermillEngineForwardsInOrderAcrossACleanStop(t *testing.T, b *testBundle) {
 	b.broker.CreateTopic(t, "a", 3, nil)
 	b.broker.CreateTopic(t, "b", 1, nil)
 	b.insert("a", 400, 10)
@@ -92,8 +94,10 @@ func TestWatermillEngineForwardsInOrderAcrossACleanStop(t *testing.T) {
 }
 
 func TestWatermillEngineAndForwarderTakeTurns(t *testing.T) {
-	t.Parallel()
-	b := setup(t)
+	onBothTables(t, watermillEngineAndForwarderTakeTurns)
+}
+
+func watermillEngineAndForwarderTakeTurns(t *testing.T, b *testBundle) {
 	b.broker.CreateTopic(t, "a", 1, nil)
 	e := b.engine(nil)
 	stop := b.runEngine(e)
@@ -111,8 +115,10 @@ func TestWatermillEngineAndForwarderTakeTurns(t *testing.T) {
 }
 
 func TestWatermillEngineBuriesWhatTheBrokerRefuses(t *testing.T) {
-	t.Parallel()
-	b := setup(t)
+	onBothTables(t, watermillEngineBuriesWhatTheBrokerRefuses)
+}
+
+func watermillEngineBuriesWhatTheBrokerRefuses(t *testing.T, b *testBundle) {
 	b.broker.CreateTopic(t, "a", 1, map[string]string{"max.message.bytes": "2000"})
 	b.broker.CreateTopic(t, "dead", 1, nil)
 	b.exec(`INSERT INTO event_outbox (event_id, topic, payload, key) VALUES ('big', 'a', convert_to(repeat('x', 20000), 'UTF8'), 'k')`)
@@ -132,8 +138,10 @@ func TestWatermillEngineBuriesWhatTheBrokerRefuses(t *testing.T) {
 }
 
 func TestWatermillEngineBlamesNoEventForABrokerThatIsAway(t *testing.T) {
-	t.Parallel()
-	b := setup(t)
+	onBothTables(t, watermillEngineBlamesNoEventForABrokerThatIsAway)
+}
+
+func watermillEngineBlamesNoEventForABrokerThatIsAway(t *testing.T, b *testBundle) {
 	b.broker.CreateTopic(t, "a", 1, nil)
 	b.broker.Stop()
 	b.insert("a", 20, 2)

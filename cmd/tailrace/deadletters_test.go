@@ -15,6 +15,7 @@ import (
 	"github.com/tailrace-go/tailrace/bus/bustest"
 	"github.com/tailrace-go/tailrace/bus/deadletter"
 	"github.com/tailrace-go/tailrace/bus/delivery"
+	"github.com/tailrace-go/tailrace/bus/outbox"
 )
 
 const letterTopic = "marty.dead.letter.queue"
@@ -232,7 +233,20 @@ func TestDeadLettersStopped(t *testing.T) {
 // TestDeadLettersOfAnOutbox are requeued from their row, by the forwarder, and not from the copy.
 func TestDeadLettersOfAnOutbox(t *testing.T) {
 	t.Parallel()
-	b := setup(t)
+	for kind, table := range map[string]outbox.MigrateConfig{
+		"plain":       {},
+		"partitioned": {Partitioned: true, PartitionRows: outbox.MinPartitionRows},
+	} {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			db, dsn := bustest.Postgres(t)
+			deadLettersOfAnOutbox(t, setupOn(t, db, dsn, table))
+		})
+	}
+}
+
+func deadLettersOfAnOutbox(t *testing.T, b *bundle) {
+	t.Helper()
 	b.broker.CreateTopic(t, letterTopic, 1, nil)
 	_, err := b.db.ExecContext(t.Context(), `INSERT INTO event_outbox (event_id, topic, key, payload, max_retries, headers)
 		SELECT 'event-' || i, $1, 'ada', '{}', 1, CASE WHEN i = 2 THEN '{"n": 1}'::json END FROM generate_series(1, 3) i`, topic)

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tailrace-go/tailrace/bus/bustest"
+	"github.com/tailrace-go/tailrace/bus/outbox"
 )
 
 // TestDatabaseAway: the server is shut down and killed under load.
@@ -90,5 +91,5 @@ func setupOwnServer(t *testing.T) (*bundle, *bustest.PostgresServer) {
 	db, err := sql.Open("postgres", server.DSN(name))
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = db.Close() })
-	return setupOn(t, db, server.DSN(name)), server
+	return setupOn(t, db, server.DSN(name), outbox.MigrateConfig{}), server
 }

@@ -65,13 +65,13 @@ type bundle struct {
 func setup(t testing.TB) *bundle {
 	t.Helper()
 	db, dsn := bustest.Postgres(t)
-	return setupOn(t, db, dsn)
+	return setupOn(t, db, dsn, outbox.MigrateConfig{})
 }
 
-func setupOn(t testing.TB, db *sql.DB, dsn string) *bundle {
+func setupOn(t testing.TB, db *sql.DB, dsn string, table outbox.MigrateConfig) *bundle {
 	t.Helper()
 	b := &bundle{t: t, db: db, dsn: dsn, broker: bustest.Kafka(t)}
-	_, err := outbox.Migrate(t.Context(), db, outbox.MigrateConfig{})
+	_, err := outbox.Migrate(t.Context(), db, table)
 	require.NoError(t, err)
 	b.broker.CreateTopic(t, topic, 6, nil)
 	client, err := kgo.NewClient(kgo.SeedBrokers(b.broker.Brokers()...))
