@@ -24,7 +24,7 @@ func TestEverythingAtOnce(t *testing.T) { onBothTablesIfLong(t, everythingAtOnce
 func everythingAtOnce(t *testing.T, b *testBundle) {
 	events := 6000
 	if os.Getenv("TAILRACE_LONG") != "" {
-		events = 40_000
+		events = 25_000
 	}
 	b.roomFor(2 * events)
 	topics := []string{"users", "orders", "bills"}

@@ -21,7 +21,7 @@ func TestBulkWritersAmongOthers(t *testing.T) {
 	t.Parallel()
 	rounds, bulk := 2, 2500
 	if os.Getenv("TAILRACE_LONG") != "" {
-		rounds, bulk = 8, 8000
+		rounds, bulk = 4, 5000
 	}
 	b := setup(t)
 	b.broker.CreateTopic(t, "orders", 3, nil)
