@@ -97,8 +97,9 @@ type reader struct {
 
 const fetchLimit = 1000
 
-// mostStuck bounds what a read may return, to 1,024 times the usual.
-const mostStuck = 10
+// mostStuck bounds how many rows a read may return, to 1,024 times the usual, and mostStuckBytes their bytes,
+// which are in memory until it is known that the rows are in hand, to 4 times.
+const mostStuck, mostStuckBytes = 10, 2
 
 // lookEvery bounds how often the reader asks who writes, under load.
 const lookEvery = 5 * time.Millisecond
@@ -255,7 +256,7 @@ func (r *reader) forward(ctx context.Context, limit int) (bool, error) {
 		after = math.MaxInt64
 	}
 	rows, full, err := r.claim.Read(ctx, make([]outbox.Row, 0, min(limit, r.size+r.size/4+16)), after, asked.ranges,
-		outbox.Limit{Rows: limit, Bytes: max(1, r.space.Load()) << r.stuck})
+		outbox.Limit{Rows: limit, Bytes: max(1, r.space.Load()) << min(r.stuck, mostStuckBytes)})
 	if err != nil {
 		return false, err
 	}
