@@ -30,6 +30,8 @@ const (
 	exitOK = iota
 	exitFailed
 	exitUsage
+
+	exitSignalled = 128 // and the signal's number
 )
 
 func main() {
@@ -38,10 +40,8 @@ func main() {
 }
 
 func run(args []string, stdout, stderr io.Writer) int {
-	ctx, restore := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	ctx, restore := untilSignalled(context.Background())
 	defer restore()
-	// Restored after the first signal, so that a second one ends the process at once.
-	context.AfterFunc(ctx, restore)
 
 	root := rootCommand()
 	root.SetArgs(args)
@@ -59,6 +59,30 @@ func run(args []string, stdout, stderr io.Writer) int {
 		_, _ = fmt.Fprintf(stderr, "tailrace: %v\n", err)
 		return exitFailed
 	}
+}
+
+// untilSignalled returns a context that the first SIGINT or SIGTERM ends, for a clean stop. A second one ends the
+// process at once, with the status that shells give to a process which a signal ended.
+func untilSignalled(parent context.Context) (ctx context.Context, restore func()) {
+	ctx, cancel := context.WithCancel(parent)
+	signals := make(chan os.Signal, 2)
+	// Caught to the end: handing them back to the runtime after the first would take a while in which the second is lost.
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	over := make(chan struct{})
+	go func() {
+		for told := false; ; told = true {
+			select {
+			case s := <-signals:
+				if told {
+					os.Exit(exitSignalled + int(s.(syscall.Signal))) //nolint:forcetypeassert // The two above are.
+				}
+				cancel()
+			case <-over:
+				return
+			}
+		}
+	}()
+	return ctx, func() { signal.Stop(signals); close(over); cancel() }
 }
 
 // usageError is what the caller has to set right on the command line or in the environment.

@@ -86,6 +86,6 @@ func TestSecondSignalEndsAtOnce(t *testing.T) {
 	p.waitReady(503, "stopping")
 	at := time.Now()
 	p.signal(syscall.SIGTERM)
-	require.NotZero(t, p.wait())
+	require.Equal(t, 128+int(syscall.SIGTERM), p.wait())
 	require.Less(t, time.Since(at), 5*time.Second)
 }
