@@ -108,7 +108,7 @@ func newReader(config *Config, m *metrics, claim source, lowWater int64) *reader
 	r := &reader{
 		config: config, metrics: m, claim: claim,
 		out: make(chan found, 1), wake: make(chan struct{}, 1),
-		last: lowWater, marked: lowWater, poll: config.PollMin, gaps: newGapList(),
+		last: lowWater, marked: lowWater, poll: config.PollMin, gaps: newGapList(), sweep: sweep{size: smallSweepStep},
 	}
 	r.done = make(chan struct{})
 	r.quit = sync.OnceFunc(func() { close(r.done) })

@@ -13,8 +13,10 @@ import (
 type sweep struct {
 	running bool
 	at, end int64
-	steps   int
+	rows    int // looked at in this interval, about
 	next    time.Time
+	// size is how many rows a step looks at while others wait for the reader.
+	size int
 	// demand is what the reader's demand was when this sweep began anew, urgent that it is unanswered.
 	demand int64
 	urgent bool
@@ -25,9 +27,14 @@ type sweep struct {
 const (
 	// sweepStep rows are looked at by one statement, which takes about 5 ms.
 	sweepStep = 10_000
-	// sweepSteps bounds the steps of one interval, so that a table of millions of kept rows costs no
-	// more than a small one. The next interval goes on where this one stopped.
-	sweepSteps = 20
+	// sweepTakes is how long it may take while rows come, which wait for it, and sweepShare by how much
+	// longer the reader then has to itself.
+	sweepTakes, sweepShare = 2 * time.Millisecond, 10
+	// smallSweepStep is worth a statement however long it takes.
+	smallSweepStep = 500
+	// sweepRows bounds an interval, so that a table of millions of kept rows costs no more than a small one.
+	// The next interval goes on where this one stopped.
+	sweepRows = 200_000
 	// sweepPause spreads the steps.
 	sweepPause = 50 * time.Millisecond
 )
@@ -38,7 +45,7 @@ var errBackwards = errors.New("forwarder: the outbox's sequence went backwards (
 func (r *reader) sweepOn(ctx context.Context, now time.Time) error {
 	s := &r.sweep
 	if demand := r.demand.Load(); demand != s.demand {
-		*s = sweep{demand: demand, urgent: true, issued: s.issued}
+		*s = sweep{demand: demand, urgent: true, issued: s.issued, size: s.size}
 	}
 	if now.Before(s.next) {
 		return nil
@@ -51,17 +58,21 @@ func (r *reader) sweepOn(ctx context.Context, now time.Time) error {
 		if issued < s.issued {
 			return errBackwards
 		}
-		s.running, s.steps, s.end, s.issued = true, 0, r.last, issued
+		s.running, s.rows, s.end, s.issued = true, 0, r.last, issued
 	}
-	suspects, last, err := r.claim.Unsettled(ctx, s.at, s.end, sweepStep)
+	step := sweepStep
+	if now.Before(r.busyTill) {
+		step = s.size
+	}
+	suspects, last, err := r.claim.Unsettled(ctx, s.at, s.end, step)
 	if err != nil {
 		return err
 	}
 	r.alive(now)
 	s.at = last
-	s.steps++
+	s.rows += step
 	done := last >= s.end
-	s.next = now.Add(sweepPause)
+	s.next = now.Add(s.pace(step, time.Since(now)))
 	if s.urgent {
 		s.next = now
 	}
@@ -71,8 +82,8 @@ func (r *reader) sweepOn(ctx context.Context, now time.Time) error {
 		if s.urgent {
 			f.swept = s.demand
 		}
-		*s = sweep{next: now.Add(r.config.SweepInterval), demand: s.demand, issued: s.issued}
-	case s.steps >= sweepSteps && !s.urgent:
+		*s = sweep{next: now.Add(r.config.SweepInterval), demand: s.demand, issued: s.issued, size: s.size}
+	case s.rows >= sweepRows && !s.urgent:
 		s.running, s.next = false, now.Add(r.config.SweepInterval)
 	}
 	f.suspects = slices.DeleteFunc(suspects, r.gaps.contains)
@@ -80,4 +91,14 @@ func (r *reader) sweepOn(ctx context.Context, now time.Time) error {
 		return nil
 	}
 	return r.hand(ctx, f)
+}
+
+// pace returns the pause after a step of so many rows that took so long, and sets how many the next looks at.
+func (s *sweep) pace(step int, took time.Duration) time.Duration {
+	if step == sweepStep && took < sweepTakes {
+		return sweepPause
+	}
+	fit := int(float64(step) * float64(sweepTakes) / float64(max(took, time.Microsecond)))
+	s.size = min(max(fit, smallSweepStep), 2*s.size, sweepStep)
+	return min(sweepPause, sweepShare*took)
 }
