@@ -58,6 +58,8 @@ var withProcess = []string{"latency", "latency-load", "idle", "memory"}
 var states = map[string]map[string]float64{
 	"backlog-million":  {"Tailrace, 7,500 pending": 1, "Tailrace, 300 pending": 1},
 	"old-snapshot":     {"rows dead behind it": 3750},
+	"topics":           {"Tailrace, 10 topics": 1, "Tailrace, one topic": 1},
+	"keys":             {"Tailrace, 300 keys": 1, "Tailrace, 1,000 keys": 1},
 	"gaps":             {"Tailrace, 750 gaps": 1, "the second writer's rows": 1},
 	"gaps-rolled-back": {"Tailrace, 750 gaps": 1, "Tailrace, after the gaps": 1},
 	"kept-rows":        {"Tailrace, 75,000 kept": 1},

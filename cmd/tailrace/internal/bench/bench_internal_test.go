@@ -144,6 +144,7 @@ func TestRooms(t *testing.T) {
 		"transactions are counted":       transactionsAreCounted,
 		"a burst is settled":             aBurstIsSettled,
 		"dead rows are counted":          deadRowsAreCounted,
+		"a backlog is spread":            aBacklogIsSpread,
 		"what is left goes with the end": func(*testing.T, *bench, *room) {},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -168,7 +169,7 @@ func aFigureIsOfAllEvents(t *testing.T, b *bench, r *room) {
 // theLoopEndsWithAFault of the broker, instead of waiting for what never comes.
 func theLoopEndsWithAFault(t *testing.T, _ *bench, r *room) {
 	t.Helper()
-	require.NoError(t, r.deleteTopic(t.Context()))
+	require.NoError(t, r.deleteTopics(t.Context()))
 	_, err := r.loop(t.Context(), 10, settleByUpdate)
 	require.ErrorContains(t, err, "bare loop")
 }
@@ -207,6 +208,25 @@ func deadRowsAreCounted(t *testing.T, _ *bench, r *room) {
 	require.NoError(t, err)
 	require.GreaterOrEqual(t, dead, 50)
 	require.NoError(t, snapshot.Rollback())
+}
+
+// aBacklogIsSpread over all topics and keys, for ours and for the loop, and what is missing in one of them shows.
+func aBacklogIsSpread(t *testing.T, b *bench, r *room) {
+	t.Helper()
+	const n = 60
+	require.NoError(t, r.spread(t.Context(), 3))
+	r.keys = n
+	_, err := r.loop(t.Context(), n, settleByUpdate)
+	require.NoError(t, err)
+	require.NoError(t, r.fill(t.Context(), n))
+	_, err = b.forward(t.Context(), r, 2*n, nil)
+	require.NoError(t, err)
+	var topics, keys int
+	require.NoError(t, r.db.QueryRowContext(t.Context(), `SELECT count(DISTINCT topic), count(DISTINCT key) FROM event_outbox`).Scan(&topics, &keys))
+	require.Equal(t, []int{3, n}, []int{topics, keys})
+	r.topics = r.topics[:2]
+	require.ErrorContains(t, r.whole(t.Context(), 2*n), "of 120 events")
+	r.topics = r.topics[:3]
 }
 
 // transactionsAreCounted: those of others, and not those of who counts.

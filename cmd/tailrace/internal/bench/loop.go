@@ -37,16 +37,17 @@ type loop struct {
 	want   int
 
 	client   sarama.Client
+	topics   map[string]int32 // to the first of its places below, where each of its partitions has one
 	leaders  []*sarama.Broker
 	identity *sarama.InitProducerIDResponse
-	sequence []int32 // of each partition
+	sequence []int32
 
 	read  chan *loopChunk
 	acked chan []int64
 	fail  context.CancelCauseFunc
 }
 
-// loopChunk is the rows of a read, by partition.
+// loopChunk is the rows of a read, by topic and partition.
 type loopChunk struct {
 	ids     [][]int64
 	records [][]*sarama.Record
@@ -58,7 +59,7 @@ func (r *room) loop(ctx context.Context, n int, settle string) (cost, error) {
 	if err := r.fill(ctx, n); err != nil {
 		return cost{}, err
 	}
-	l := &loop{room: r, settle: settle, want: n, sequence: make([]int32, r.partitions()), read: make(chan *loopChunk, 4), acked: make(chan []int64, 64)}
+	l := &loop{room: r, settle: settle, want: n, topics: map[string]int32{}, read: make(chan *loopChunk, 4), acked: make(chan []int64, 64)}
 	used, err := timed(func() error { return l.run(ctx) })
 	if err != nil {
 		return cost{}, fmt.Errorf("bare loop: %w", err)
@@ -88,13 +89,17 @@ func (l *loop) connect() error {
 	if l.client, err = sarama.NewClient(l.room.cluster.Brokers, config); err != nil {
 		return err
 	}
-	for partition := range l.room.partitions() {
-		leader, err := l.client.Leader(l.room.topic, partition)
-		if err != nil {
-			return errors.Join(err, l.client.Close())
+	for _, topic := range l.room.topics {
+		l.topics[topic] = int32(len(l.leaders)) //nolint:gosec // a few thousand at most
+		for partition := range l.room.partitions() {
+			leader, err := l.client.Leader(topic, partition)
+			if err != nil {
+				return errors.Join(err, l.client.Close())
+			}
+			l.leaders = append(l.leaders, leader)
 		}
-		l.leaders = append(l.leaders, leader)
 	}
+	l.sequence = make([]int32, len(l.leaders))
 	l.identity, err = l.leaders[0].InitProducerID(&sarama.InitProducerIDRequest{Version: 4, ProducerID: -1, ProducerEpoch: -1})
 	if err == nil && l.identity.Err != sarama.ErrNoError {
 		err = l.identity.Err
@@ -145,10 +150,10 @@ func (l *loop) readChunk(ctx context.Context, statement *sql.Stmt, last *int64, 
 		if record.Headers, err = appendHeaders(record.Headers, headers); err != nil {
 			return n, err
 		}
-		partition := kafka.PartitionFor(record.Key, l.room.partitions())
-		record.OffsetDelta = int64(len(chunk.records[partition]))
-		chunk.records[partition] = append(chunk.records[partition], record)
-		chunk.ids[partition] = append(chunk.ids[partition], *last)
+		place := l.topics[topic] + kafka.PartitionFor(record.Key, l.room.partitions())
+		record.OffsetDelta = int64(len(chunk.records[place]))
+		chunk.records[place] = append(chunk.records[place], record)
+		chunk.ids[place] = append(chunk.ids[place], *last)
 		n++
 	}
 	if err := rows.Err(); err != nil {
@@ -196,22 +201,23 @@ func (l *loop) send(ctx context.Context, chunk *loopChunk) error {
 	now := time.Now().Truncate(time.Millisecond)
 	requests := map[*sarama.Broker]*sarama.ProduceRequest{}
 	ids := map[*sarama.Broker][]int64{}
-	for partition, records := range chunk.records {
+	for place, records := range chunk.records {
 		if len(records) == 0 {
 			continue
 		}
-		leader := l.leaders[partition]
+		topic, partition := l.room.topics[place/int(l.room.partitions())], int32(place)%l.room.partitions()
+		leader := l.leaders[place]
 		if requests[leader] == nil {
 			requests[leader] = &sarama.ProduceRequest{RequiredAcks: sarama.WaitForAll, Timeout: 10_000, Version: 8}
 		}
 		n := int32(len(records)) //nolint:gosec // at most loopRows
 
-		requests[leader].AddBatch(l.room.topic, int32(partition), &sarama.RecordBatch{
+		requests[leader].AddBatch(topic, partition, &sarama.RecordBatch{
 			Version: 2, LastOffsetDelta: n - 1, FirstTimestamp: now, MaxTimestamp: now, Records: records,
-			ProducerID: l.identity.ProducerID, ProducerEpoch: l.identity.ProducerEpoch, FirstSequence: l.sequence[partition],
+			ProducerID: l.identity.ProducerID, ProducerEpoch: l.identity.ProducerEpoch, FirstSequence: l.sequence[place],
 		})
-		l.sequence[partition] += n
-		ids[leader] = append(ids[leader], chunk.ids[partition]...)
+		l.sequence[place] += n
+		ids[leader] = append(ids[leader], chunk.ids[place]...)
 	}
 	for leader, request := range requests {
 		acked := ids[leader]
@@ -236,9 +242,11 @@ func (l *loop) answer(response *sarama.ProduceResponse, err error) error {
 	if err != nil {
 		return err
 	}
-	for _, block := range response.Blocks[l.room.topic] {
-		if block.Err != sarama.ErrNoError {
-			return block.Err
+	for _, blocks := range response.Blocks {
+		for _, block := range blocks {
+			if block.Err != sarama.ErrNoError {
+				return block.Err
+			}
 		}
 	}
 	return nil

@@ -88,7 +88,7 @@ const (
 
 // registry is every measure, in the order in which they are taken.
 func registry() []measure {
-	return slices.Concat(backlogMeasures, publishMeasures, stateMeasures, gapMeasures, keptMeasures, retentionMeasures, latencyMeasures, processMeasures)
+	return slices.Concat(backlogMeasures, publishMeasures, stateMeasures, spreadMeasures, gapMeasures, keptMeasures, retentionMeasures, latencyMeasures, processMeasures)
 }
 
 // contender does the same as another, n of something a go, in a room of its own each time.

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/IBM/sarama"
 	"github.com/lib/pq"
 
 	"github.com/tailrace-go/tailrace/bus/kafka"
@@ -23,9 +22,13 @@ const (
 // room is what one contender gets for one go: a schema with an empty outbox, and an empty topic.
 type room struct {
 	// db's connections look into the schema first.
-	db      *sql.DB
-	schema  string
-	topic   string
+	db     *sql.DB
+	schema string
+	topic  string
+	// topics are all that fill writes to: the one, unless spread made more.
+	topics []string
+	// keys is how many different ones fill writes.
+	keys    int
 	cluster kafka.Config
 	// written is how many events were added, settled how many of them ours was seen to settle.
 	written, settled int
@@ -47,8 +50,9 @@ func (b *bench) room(ctx context.Context, latency time.Duration) (*room, error) 
 	s.made++
 	r := &room{
 		schema: fmt.Sprintf("tailrace_bench_%s_%d", s.run, s.made), topic: fmt.Sprintf("tailrace.bench.%s.%d", s.run, s.made),
-		cluster: cluster, servers: s,
+		keys: eventKeys, cluster: cluster, servers: s,
 	}
+	r.topics = []string{r.topic}
 	// Noted first: what is interrupted may have been made all the same.
 	s.rooms[r.schema] = r
 	s.mu.Unlock()
@@ -71,32 +75,10 @@ func (r *room) furnish(ctx context.Context) (err error) {
 	if _, err := outbox.Migrate(ctx, r.db, outbox.MigrateConfig{}); err != nil {
 		return err
 	}
-	shape := kafka.TopicShape{Partitions: r.partitions(), ReplicationFactor: -1}
-	if err := kafka.CreateTopics(ctx, r.cluster, kafka.Topic{Name: r.topic, TopicShape: shape}); err != nil {
-		return err
-	}
-	return r.ready(ctx)
+	return r.createTopics(ctx, r.topics)
 }
 
-// ready waits until the topic's leaders know that they are: Apache Kafka tells of them before. The loop would
-// end, and the others lose time.
-func (r *room) ready(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, cleanup)
-	defer cancel()
-	for {
-		_, err := r.arrived()
-		if err == nil {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return errors.Join(context.Cause(ctx), err)
-		case <-time.After(20 * time.Millisecond):
-		}
-	}
-}
-
-// close removes the schema and the topic, whoever still works with them. It may be called again.
+// close removes the schema and the topics, whoever still works with them. It may be called again.
 func (r *room) close() error {
 	s := r.servers
 	s.mu.Lock()
@@ -109,8 +91,8 @@ func (r *room) close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), cleanup)
 	defer cancel()
 	faults := []error{r.drop(ctx)}
-	if err := r.deleteTopic(ctx); err != nil {
-		faults = append(faults, fmt.Errorf("the topic %s is left, delete it: %w", r.topic, err))
+	if err := r.deleteTopics(ctx); err != nil {
+		faults = append(faults, fmt.Errorf("topics named %s are left, delete them: %w", r.topic, err))
 	}
 	return errors.Join(faults...)
 }
@@ -127,33 +109,8 @@ func (r *room) drop(ctx context.Context) error {
 	return nil
 }
 
-func (r *room) deleteTopic(ctx context.Context) error {
-	config, err := r.cluster.Sarama()
-	if err != nil {
-		return err
-	}
-	done := make(chan error, 1)
-	go func() {
-		admin, err := sarama.NewClusterAdmin(r.cluster.Brokers, config)
-		if err == nil {
-			err = admin.DeleteTopic(r.topic)
-			_ = admin.Close()
-		}
-		if errors.Is(err, sarama.ErrUnknownTopicOrPartition) {
-			err = nil
-		}
-		done <- err
-	}()
-	select {
-	case err := <-done:
-		return err
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-// fill writes n rows as our bus does: a payload of 315 bytes, one of 1,000 keys, and the headers of a
-// domain event.
+// fill writes n rows as our bus does: a payload of 315 bytes, one of the room's topics by chance, one of its
+// 1,000 keys, and the headers of a domain event.
 func (r *room) fill(ctx context.Context, n int) error {
 	if err := r.add(ctx, r.db, n); err != nil {
 		return err
@@ -174,12 +131,12 @@ func (r *room) add(ctx context.Context, to executor, n int) error {
 // addAt writes n rows whose ids an SQL expression of i says, which runs from 1 to n.
 func (r *room) addAt(ctx context.Context, to executor, id string, n int) error {
 	_, err := to.ExecContext(ctx, `INSERT INTO event_outbox (id, event_id, topic, payload, key, headers)
-		SELECT `+id+`, gen_random_uuid()::text, $1,
+		SELECT `+id+`, gen_random_uuid()::text, ($1::text[])[1 + (hashint4(i) & 2147483647) % cardinality($1::text[])],
 			convert_to(rpad('{"metadata":{"event_id":"' || i || '"},"event_type":"user_created","payload":{"pad":"', $2 - 3, 'x') || '"}}', 'UTF8'),
 			convert_to('user-' || (i::bigint * 7919 % $3), 'UTF8'),
 			json_build_object('ce_id', gen_random_uuid(), 'ce_source', '/user-service', 'ce_specversion', '1.0', 'ce_subject', 'user-' || (i::bigint * 7919 % $3),
 				'ce_time', '2026-01-01T00:00:00.000000Z', 'ce_type', 'user_created', 'content-type', 'application/json', 'correlation_id', gen_random_uuid())::text::json
-		FROM generate_series(1, $4::int) i ORDER BY i`, r.topic, eventBytes, eventKeys, n)
+		FROM generate_series(1, $4::int) i ORDER BY i`, pq.StringArray(r.topics), eventBytes, r.keys, n)
 	if err != nil {
 		return fmt.Errorf("fill the outbox: %w", err)
 	}
@@ -199,27 +156,6 @@ func (r *room) vacuum(ctx context.Context, table string) error {
 func (r *room) pending(ctx context.Context) (n int, err error) {
 	if err = r.db.QueryRowContext(ctx, `SELECT count(*) FROM event_outbox WHERE processed_at IS NULL`).Scan(&n); err != nil {
 		return 0, fmt.Errorf("%w", err)
-	}
-	return n, nil
-}
-
-// arrived is how many records the topic holds.
-func (r *room) arrived() (n int64, err error) {
-	config, err := r.cluster.Sarama()
-	if err != nil {
-		return 0, err
-	}
-	client, err := sarama.NewClient(r.cluster.Brokers, config)
-	if err != nil {
-		return 0, fmt.Errorf("%w", err)
-	}
-	defer func() { _ = client.Close() }()
-	for partition := range r.partitions() {
-		end, err := client.GetOffset(r.topic, partition, sarama.OffsetNewest)
-		if err != nil {
-			return 0, fmt.Errorf("ask Kafka how much it has: %w", err)
-		}
-		n += end
 	}
 	return n, nil
 }
