@@ -30,9 +30,13 @@ type fleet struct {
 	outboxes  []fleetOutbox
 	processes []*process // that live
 	frozen    *process   // one of them
+	binary    func() (string, error)
 }
 
-const fleetPartitions = 2 // of each topic
+const (
+	fleetPartitions = 2  // of each topic
+	fleetKeys       = 10 // of each outbox
+)
 
 // fleetOutbox is table and topic of one name.
 type fleetOutbox struct {
@@ -40,6 +44,8 @@ type fleetOutbox struct {
 	db   *sql.DB
 	dsn  string
 	load *load
+	// count is of the whole test, once it is required to be whole.
+	count tally
 }
 
 // fleetDatabase is one of the two.
@@ -53,7 +59,7 @@ type fleetDatabase struct {
 
 func setupFleet(t testing.TB, outboxes int, topicConfigs map[string]string) *fleet {
 	t.Helper()
-	f := &fleet{t: t, broker: bustest.Kafka(t)}
+	f := &fleet{t: t, broker: bustest.Kafka(t), binary: binary}
 	client, err := kgo.NewClient(kgo.SeedBrokers(f.broker.Brokers()...))
 	require.NoError(t, err)
 	t.Cleanup(client.Close)
@@ -70,7 +76,7 @@ func setupFleet(t testing.TB, outboxes int, topicConfigs map[string]string) *fle
 		_, err := outbox.Migrate(t.Context(), o.db, outbox.MigrateConfig{Table: o.name})
 		require.NoError(t, err)
 		f.broker.CreateTopic(t, o.name, fleetPartitions, topicConfigs)
-		o.load = startLoadOf(o.db, o.name, o.name, 1, 50)
+		o.load = startLoadOf(o.db, o.name, o.name, 1, fleetKeys)
 		f.outboxes = append(f.outboxes, o)
 	}
 	for i := range f.databases {
@@ -110,7 +116,7 @@ func (f *fleet) start(args ...string) *process {
 func (f *fleet) startWith(outboxes []string, args ...string) *process {
 	f.t.Helper()
 	arguments := slices.Concat([]string{"forward", "--http-addr", "127.0.0.1:0"}, outboxes, args)
-	p := start(f.t, []string{"KAFKA_BROKERS=" + strings.Join(f.broker.Brokers(), ",")}, arguments...)
+	p := startBinary(f.t, f.binary, []string{"KAFKA_BROKERS=" + strings.Join(f.broker.Brokers(), ",")}, arguments...)
 	f.processes = append(f.processes, p)
 	return p
 }
@@ -265,8 +271,9 @@ func (f *fleet) requireWhole() tally {
 	}
 	f.waitSettled()
 	var all tally
-	for _, o := range f.outboxes {
-		all = all.plus(reckon(f.t, written(f.t, o.db, o.name), f.broker.Records(f.t, o.name)))
+	for i, o := range f.outboxes {
+		f.outboxes[i].count = reckon(f.t, written(f.t, o.db, o.name), f.broker.Records(f.t, o.name))
+		all = all.plus(f.outboxes[i].count)
 	}
 	require.Zero(f.t, f.count(`retry_count > 0`), "none of this is an event's fault")
 	f.t.Log(all)
@@ -274,16 +281,31 @@ func (f *fleet) requireWhole() tally {
 	return all
 }
 
-var lostHandover = regexp.MustCompile(`(?m)^tailrace_forwarder_handovers_total\{.*way="lost"\} (\d+)$`)
+var lostHandover = regexp.MustCompile(`(?m)^tailrace_forwarder_handovers_total\{outbox="(\w+)",way="lost"\} (\d+)$`)
 
-// lost is how many outboxes the process has lost, as it counts them.
-func (p *process) lost() (all int) {
+// lost is how often the process has lost each of the outboxes, as it counts that.
+func (p *process) lost() map[string]int {
 	p.t.Helper()
 	_, metrics := p.get("/metrics")
+	lost := map[string]int{}
 	for _, found := range lostHandover.FindAllStringSubmatch(metrics, -1) {
-		n, err := strconv.Atoi(found[1])
+		n, err := strconv.Atoi(found[2])
 		require.NoError(p.t, err)
-		all += n
+		if n > 0 {
+			lost[found[1]] = n
+		}
 	}
-	return all
+	return lost
+}
+
+// lost are the outboxes that a process which is awake has lost.
+func (f *fleet) lost() map[string]int {
+	f.t.Helper()
+	lost := map[string]int{}
+	for _, p := range f.processes {
+		if p != f.frozen {
+			maps.Copy(lost, p.lost())
+		}
+	}
+	return lost
 }

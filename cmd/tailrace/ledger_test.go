@@ -25,6 +25,8 @@ type load struct {
 	budget  chan int
 	writing sync.WaitGroup
 	faults  atomic.Int64
+	// committed, if set before the first release, is told of every transaction.
+	committed func(ids []string)
 }
 
 const perTransaction = 10
@@ -50,6 +52,9 @@ func (l *load) release(n int) {
 	}
 }
 
+// releaseOne lets one more event be written, in a transaction of its own.
+func (l *load) releaseOne() { l.budget <- 1 }
+
 // finish waits until all that was released is written.
 func (l *load) finish() {
 	close(l.budget)
@@ -74,8 +79,11 @@ func (l *load) write(writer, writers, keys int) {
 			SELECT id, $4, convert_to(number, 'UTF8'), convert_to(name, 'UTF8')
 			FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS row (id, name, number, place) ORDER BY place`,
 			pq.StringArray(ids), pq.StringArray(names), pq.StringArray(numbers), l.topic)
-		if err != nil {
+		switch {
+		case err != nil:
 			l.faults.Add(1)
+		case l.committed != nil:
+			l.committed(ids)
 		}
 	}
 }

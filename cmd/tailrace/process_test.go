@@ -30,6 +30,11 @@ type process struct {
 // is killed; its log is shown when the test failed.
 func start(t testing.TB, env []string, args ...string) *process {
 	t.Helper()
+	return startBinary(t, binary, env, args...)
+}
+
+func startBinary(t testing.TB, binary func() (string, error), env []string, args ...string) *process {
+	t.Helper()
 	path, err := binary()
 	require.NoError(t, err)
 	p := &process{t: t, cmd: exec.Command(path, args...), log: &logBuffer{}, done: make(chan struct{})}

@@ -2,5 +2,4 @@
 
 package main_test
 
-// Under the race detector, the processes run under it too.
-func init() { buildFlags = append(buildFlags, "-race") }
+func init() { raceFlag = []string{"-race"} }

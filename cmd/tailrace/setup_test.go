@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -41,17 +42,28 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-var buildFlags []string
+// raceFlag is what the race detector is asked for with, while it is at work in the tests.
+var raceFlag []string
 
-// binary builds the command once.
-var binary = sync.OnceValues(func() (string, error) {
-	path := filepath.Join(binaryDir, "tailrace")
-	output, err := exec.Command("go", append(append([]string{"build", "-o", path}, buildFlags...), ".")...).CombinedOutput()
+// binary builds the command once. Under the race detector, it runs under it too.
+var binary = sync.OnceValues(func() (string, error) { return build("tailrace", raceFlag...) })
+
+// timedBinary is the command as operators have it, for what has to be quick.
+var timedBinary = sync.OnceValues(func() (string, error) {
+	if len(raceFlag) == 0 {
+		return binary()
+	}
+	return build("tailrace-timed")
+})
+
+func build(name string, flags ...string) (string, error) {
+	path := filepath.Join(binaryDir, name)
+	output, err := exec.Command("go", slices.Concat([]string{"build", "-o", path}, flags, []string{"."})...).CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("go build: %w\n%s", err, output)
 	}
 	return path, nil
-})
+}
 
 // bundle is a migrated database and a broker with one topic.
 type bundle struct {
