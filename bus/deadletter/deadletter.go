@@ -22,6 +22,10 @@
 // what became of it: the row is made pending again for the forwarder to deliver, never the copy sent
 // beside it.
 //
+// The record goes to the partition of its key, also in a topic that was written to by another partitioner than
+// the sender's: a letter of Watermill's table names it, and a letter of a consumer the partition that the
+// record was in (see [delivery.Route]).
+//
 // # Progress
 //
 // Which letters are settled is kept as the committed offsets of a consumer group that nobody joins, with
@@ -48,6 +52,9 @@ const (
 	HeaderPartition = "dead_letter_partition"
 	// HeaderOffset is the message's offset in that partition, decimal.
 	HeaderOffset = "dead_letter_offset"
+	// HeaderPartitioner is how the keys of the topic pick their partitions, of a message that was in none yet: a
+	// [delivery.Partitioner]. A letter of Watermill's table has it, if its sender says.
+	HeaderPartitioner = "dead_letter_partitioner"
 	// HeaderKey is the record key. The dead letter itself has the same key.
 	HeaderKey = "dead_letter_key"
 	// HeaderHandler is the name of the router handler that failed.
@@ -92,7 +99,7 @@ const MaxReason = 1024
 // Headers returns the names of all headers that belong to one death, which a later one replaces.
 func Headers() []string {
 	return []string{
-		HeaderSource, HeaderReason, HeaderTopic, HeaderPartition, HeaderOffset, HeaderKey, HeaderHandler,
+		HeaderSource, HeaderReason, HeaderTopic, HeaderPartition, HeaderOffset, HeaderPartitioner, HeaderKey, HeaderHandler,
 		HeaderAttempts, HeaderFirstFailure, HeaderLastFailure, HeaderRow, HeaderTable, HeaderOmitted,
 		HeaderRequeuedFor,
 	}

@@ -38,6 +38,8 @@ type Letter struct {
 	Topic         string
 	FromPartition int32
 	FromOffset    int64
+	// Partitioner is how the topic's keys pick their partitions, "" for not known.
+	Partitioner delivery.Partitioner
 	// Handler is the router handler that failed.
 	Handler string
 	// Attempts is how often the message was tried.
@@ -70,6 +72,8 @@ func Read(record Record) Letter {
 			l.FromPartition = int32(number(value, 32, -1)) //nolint:gosec // of 32 bits
 		case HeaderOffset:
 			l.FromOffset = number(value, 64, -1)
+		case HeaderPartitioner:
+			l.Partitioner = delivery.Partitioner(value)
 		case HeaderHandler:
 			l.Handler = value
 		case HeaderAttempts:
@@ -128,7 +132,11 @@ func (l Letter) Original() (delivery.Record, error) {
 	if l.Handler != "" {
 		headers = append(headers, delivery.Header{Key: HeaderRequeuedFor, Value: []byte(l.Handler)})
 	}
-	return delivery.Record{Topic: l.Topic, Key: l.Key, Value: l.Value, Headers: headers}, nil
+	record := delivery.Record{Topic: l.Topic, Key: l.Key, Value: l.Value, Headers: headers}
+	if l.Key != nil && (l.Partitioner != "" || l.FromPartition >= 0) {
+		record.Route = &delivery.Route{Partitioner: l.Partitioner, Seen: l.FromPartition}
+	}
+	return record, nil
 }
 
 var ofDeath = Headers()

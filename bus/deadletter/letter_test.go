@@ -45,6 +45,7 @@ func TestReadAndOriginal(t *testing.T) {
 		Topic: "marty.orders", Key: []byte("ada"), Value: []byte(`{"a":1}`),
 		Headers: headers(delivery.UUIDHeader, "event-1", "ce_type", "created",
 			deadletter.HeaderRequeues, "3", deadletter.HeaderRequeuedFor, "welcome"),
+		Route: &delivery.Route{Seen: 3},
 	}, original)
 	require.Equal(t, death(), record.Headers, "the letter stays as it was")
 }

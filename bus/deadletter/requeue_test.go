@@ -50,6 +50,49 @@ func TestRequeueSendsTheRecordAsItWas(t *testing.T) {
 	require.Zero(t, p.unsettled())
 }
 
+// TestRequeueToThePartitionOfTheKey: the topic was written to by sarama's default partitioner, which the letters
+// tell by its name, or by the partition that a consumer had their record from.
+func TestRequeueToThePartitionOfTheKey(t *testing.T) {
+	t.Parallel()
+	p := newPost(t)
+	theirs, err := kafka.NewSender(kafka.SenderConfig{Config: p.config(), Partitioner: kafka.FNV1a})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, theirs.Close()) })
+	stream := theirs.Stream(delivery.StreamConfig{Report: func([]*delivery.Record, delivery.Verdict) {}})
+	defer stream.Close()
+	const keys = 60
+	siblings := make([]*delivery.Record, keys)
+	for i := range siblings {
+		siblings[i] = &delivery.Record{Topic: orders, Key: fmt.Appendf(nil, "key-%d", i), Value: []byte("sibling")}
+	}
+	stream.Send(siblings)
+	home := map[string]int32{}
+	differ := 0
+	for _, record := range p.broker.WaitRecords(t, orders, keys, patience) {
+		home[string(record.Key)] = record.Partition
+		if record.Partition != kafka.PartitionFor(record.Key, 3) {
+			differ++
+		}
+	}
+	require.Greater(t, differ, keys/3, "murmur2 would do as well")
+
+	p.die(2*keys, keys, func(i int, record *delivery.Record) {
+		if i < keys {
+			with(deadletter.HeaderPartition, strconv.Itoa(int(home[string(record.Key)])))(i, record)
+		} else {
+			with(deadletter.HeaderPartitioner, string(kafka.FNV1a))(i, record)
+		}
+	})
+	p.mustRequeue(2 * keys)
+	records := p.broker.WaitRecords(t, orders, 3*keys, patience)
+	require.Len(t, records, 3*keys)
+	for _, record := range records {
+		require.Equal(t, home[string(record.Key)], record.Partition, "%s", record.Key)
+		_, named := record.Header(deadletter.HeaderPartitioner)
+		require.False(t, named, "nothing of the death stays")
+	}
+}
+
 func must(value string, _ bool) string { return value }
 
 func TestRequeueWithAFilterLeavesTheOthers(t *testing.T) {

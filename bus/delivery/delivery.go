@@ -15,13 +15,16 @@ import (
 type Record struct {
 	// Topic is the destination, complete with prefix.
 	Topic string
-	// Key decides the partition (as Java's client, unless the sender was told otherwise). Nil is a null key: any partition, no order.
+	// Key decides the partition (as Java's client, unless the sender or Route was told otherwise). Nil is a
+	// null key: any partition, no order.
 	// An empty, non-nil Key is a key like any other.
 	Key []byte
 	// Value is the record's body; nil is a tombstone.
 	Value []byte
 	// Headers are sent in this order.
 	Headers []Header
+	// Route, if set, says of Key what the sender may not know, for records that follow another sender's.
+	Route *Route
 	// Fence, if set, is shared by the records that must not overtake one another.
 	Fence *Fence
 	// Ref is the caller's own, for instance the outbox row's id. The sender does not read it.

@@ -1,6 +1,10 @@
 package kafka
 
-import "math"
+import (
+	"math"
+
+	"github.com/tailrace-go/tailrace/bus/delivery"
+)
 
 // PartitionFor returns the partition of a key as Kafka's Java client computes it: the positive part of
 // murmur2 modulo the number of partitions. A nil key has no partition of its own and gives -1, as does a
@@ -14,26 +18,32 @@ func PartitionFor(key []byte, partitions int32) int32 {
 
 // Partitioner names how a key picks its partition. One topic should have one: a key that moves to another
 // partition is not in order with what it left behind.
-type Partitioner string
+type Partitioner = delivery.Partitioner
 
 // The partitioners. The zero value means [Murmur2].
 const (
 	// Murmur2 is that of Kafka's Java client and of the clients in its likeness (see [PartitionFor]).
-	Murmur2 Partitioner = "murmur2"
+	Murmur2 = delivery.Murmur2
 	// FNV1a is sarama's default, and with it that of watermill-kafka's publisher.
-	FNV1a Partitioner = "fnv1a"
+	FNV1a = delivery.FNV1a
 )
 
-// hash returns the function whose result, modulo the number of partitions, is the partition.
-func (p Partitioner) hash() (func([]byte) uint32, bool) {
-	switch p {
-	case "", Murmur2:
-		return javaHash, true
-	case FNV1a:
-		return saramaHash, true
-	default:
-		return nil, false
+// partitioners have the function whose result, modulo the number of partitions, is the partition.
+var partitioners = map[Partitioner]func([]byte) uint32{Murmur2: javaHash, FNV1a: saramaHash}
+
+// routed is the partition of a key about which a route says more than the hash of the sender's own
+// partitioner.
+func routed(key []byte, route delivery.Route, own uint32, partitions int32) int32 {
+	if hash := partitioners[route.Partitioner]; hash != nil {
+		return keyPartition(hash(key), partitions)
 	}
+	home := keyPartition(own, partitions)
+	for _, hash := range partitioners {
+		if home != route.Seen && keyPartition(hash(key), partitions) == route.Seen {
+			return route.Seen
+		}
+	}
+	return home
 }
 
 func keyPartition(hash uint32, partitions int32) int32 {

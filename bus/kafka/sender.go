@@ -57,6 +57,7 @@ func (c SenderConfig) withDefaults() SenderConfig {
 	c.RetryBackoffMax = max(cmp.Or(c.RetryBackoffMax, time.Second), c.RetryBackoff)
 	c.MetadataRefresh = cmp.Or(c.MetadataRefresh, time.Minute)
 	c.TopicGrace = cmp.Or(c.TopicGrace, time.Second)
+	c.Partitioner = cmp.Or(c.Partitioner, Murmur2)
 	c.Logger = cmp.Or(c.Logger, slog.New(slog.DiscardHandler))
 	return c
 }
@@ -67,7 +68,7 @@ func (c SenderConfig) Validate() error {
 	if _, ok := c.Compression.codec(); !ok {
 		errs = append(errs, configError("Compression %q is none of none, gzip, snappy, lz4, zstd", string(c.Compression)))
 	}
-	if _, ok := c.Partitioner.hash(); !ok {
+	if partitioners[cmp.Or(c.Partitioner, Murmur2)] == nil {
 		errs = append(errs, configError("Partitioner %q is none of murmur2, fnv1a", string(c.Partitioner)))
 	}
 	for _, bound := range []struct {
@@ -197,13 +198,16 @@ func NewSender(config SenderConfig) (*Sender, error) {
 		brokers: map[int32]string{},
 		leaders: map[int32]*leader{},
 	}
-	s.hash, _ = config.Partitioner.hash()
+	s.hash = partitioners[config.Partitioner]
 	s.stop, s.cancel = context.WithCancel(context.Background())
 	s.dialer = newDialer(s.stop, base)
 	s.slabs.New = func() any { return new(slab) }
 	s.hashes.New = func() any { return new([]uint32) }
 	return s, nil
 }
+
+// Partitioner is how a key picks its partition, unless a record's Route says otherwise.
+func (s *Sender) Partitioner() Partitioner { return s.config.Partitioner }
 
 // Stream opens a stream. It does not wait for the broker. On a closed sender the stream withholds
 // everything.

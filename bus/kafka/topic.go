@@ -79,7 +79,11 @@ func (t *topic) rotate() {
 // lane returns the lane of a record.
 func (t *topic) lane(record *delivery.Record, hash uint32) *lane {
 	if record.Key != nil {
-		return t.lanes[keyPartition(hash, int32(len(t.lanes)))] //nolint:gosec // a partition count
+		partitions := int32(len(t.lanes)) //nolint:gosec // a partition count
+		if record.Route != nil {
+			return t.lanes[routed(record.Key, *record.Route, hash, partitions)]
+		}
+		return t.lanes[keyPartition(hash, partitions)]
 	}
 	if t.stickyLeft == 0 {
 		t.rotate()

@@ -32,7 +32,8 @@ type Config struct {
 	Schema  wsql.DefaultPostgreSQLSchema
 	Offsets wsql.DefaultPostgreSQLOffsetsAdapter
 	// Sender carries the records, for instance a bus/kafka Sender. To send a key to the partition where
-	// watermill-kafka's publisher has sent it, that one needs the partitioner kafka.FNV1a. It is the
+	// watermill-kafka's publisher has sent it, that one needs the partitioner kafka.FNV1a, which dead letters
+	// then say for whoever requeues them (if it has a method Partitioner, as that one). It is the
 	// caller's to close.
 	Sender delivery.Sender
 	// KeyMetadata is the field of a message's metadata that holds its record key. It stays a header too, as

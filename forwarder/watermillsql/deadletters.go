@@ -25,6 +25,10 @@ func (s *session) bury(e *entry) {
 	}
 	if e.record.Key != nil {
 		add(deadletter.HeaderKey, string(e.record.Key))
+		// The record has been in no partition: this alone tells which one is its key's.
+		if sender, ok := s.config.Sender.(interface{ Partitioner() delivery.Partitioner }); ok {
+			add(deadletter.HeaderPartitioner, string(sender.Partitioner()))
+		}
 	}
 	add(deadletter.HeaderAttempts, strconv.Itoa(max(1, e.attempts)))
 	add(deadletter.HeaderLastFailure, deadletter.Time(time.Now()))

@@ -13,6 +13,7 @@ import (
 
 	"github.com/tailrace-go/tailrace/bus/bustest"
 	"github.com/tailrace-go/tailrace/bus/deadletter"
+	"github.com/tailrace-go/tailrace/bus/kafka"
 	"github.com/tailrace-go/tailrace/forwarder"
 	"github.com/tailrace-go/tailrace/forwarder/watermillsql"
 )
@@ -154,6 +155,58 @@ func letter(record bustest.Record) deadletter.Letter {
 		r.Headers = append(r.Headers, deliveryHeader(h))
 	}
 	return deadletter.Read(r)
+}
+
+// TestRequeuedToItsSiblings: a dead letter goes back to the partition that has the rest of its key, by a sender
+// that puts keys elsewhere, as `tailrace deadletters requeue` has it.
+func TestRequeuedToItsSiblings(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.broker.CreateTopic(t, orders, 7, nil)
+	b.broker.CreateTopic(t, "dead", 2, nil)
+	const keys = 30
+	var messages []*message.Message
+	for i := range 3 * keys {
+		msg := b.message(fmt.Sprintf("k%d", i%keys))
+		if i/keys == 1 {
+			msg.Metadata.Set(wkafka.UUIDHeaderKey, "forged")
+		}
+		messages = append(messages, msg)
+	}
+	require.NoError(t, b.inTx(orders, messages...))
+	stop := b.run(b.forwarder())
+	b.waitPassed()
+	stop()
+	require.Len(t, b.broker.Records(t, orders), 2*keys)
+
+	cluster := kafka.Config{Brokers: b.broker.Brokers()}
+	mailbox, err := kafka.NewMailbox(kafka.MailboxConfig{Config: cluster, Topic: "dead"})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, mailbox.Close()) })
+	sender, err := kafka.NewSender(kafka.SenderConfig{Config: cluster})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, sender.Close()) })
+	report, err := deadletter.Requeue(t.Context(), deadletter.Config{Mailbox: mailbox, Sender: sender})
+	require.NoError(t, err)
+	require.Equal(t, keys, report.Outcomes[deadletter.Requeued])
+
+	differ, at, values := 0, map[string]int32{}, map[string]string{}
+	for _, record := range b.broker.Records(t, orders) {
+		key := string(record.Key)
+		if values[key] == "" {
+			at[key] = record.Partition
+		}
+		values[key] += string(record.Value)
+		require.Equal(t, at[key], record.Partition, "%s has left its partition", record.Key)
+		if record.Partition != kafka.PartitionFor(record.Key, 7) {
+			differ++
+		}
+	}
+	require.Len(t, values, keys)
+	for key, all := range values {
+		require.Equal(t, "021", all, "%s: the dead one comes back behind the others", key)
+	}
+	require.Positive(t, differ, "murmur2 would do as well")
 }
 
 // TestStopSpendsTheAttempts: what the position could not pass would be delivered twice, so a stopping
