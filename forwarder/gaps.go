@@ -265,18 +265,49 @@ func mergeRanges(a, b []outbox.Range) []outbox.Range {
 	return append(a, b...)
 }
 
-// rouse takes which transactions run, as of a statement made after a read, and reports whether the read may
-// have missed something: a holder of an era that it left out runs no more.
-func (l *gapList) rouse(running outbox.Running) bool {
-	for _, e := range l.eras {
+// ended returns the transaction ids of those that hold quiet eras and run no more.
+func (l *gapList) ended(runs func(id uint32) bool) (ids []uint32) {
+	for _, e := range l.quiet {
+		for _, id := range e.holders {
+			if !runs(id) && !slices.Contains(ids, id) {
+				ids = append(ids, id)
+			}
+		}
+	}
+	return ids
+}
+
+// rouse takes which transactions run, as of a statement made after a read, and which of the others have rolled
+// back. It reports whether the read may have missed something: a holder of an era that it left out has committed.
+func (l *gapList) rouse(running outbox.Running, rolledBack map[uint32]struct{}) bool {
+	for _, e := range l.quiet { // the others were asked for in that read, before their holders had ended
 		maps.DeleteFunc(e.holders, func(_ string, id uint32) bool {
-			ended := id != 0 && !running.Has(id)
-			if ended {
+			if id == 0 || running.Has(id) {
+				return false
+			}
+			if _, nothing := rolledBack[id]; !nothing {
 				e.looks, l.query = 0, nil
 			}
-			return ended
+			return true
 		})
 		e.ended = len(e.holders) == 0
+	}
+	return l.wake()
+}
+
+// wake has reads ask again for the gaps of quiet eras of which a holder may have filled some, and forgets those
+// whose every holder has rolled back. It reports whether there is more to ask for.
+func (l *gapList) wake() bool {
+	before := len(l.quiet)
+	l.quiet = slices.DeleteFunc(l.quiet, func(e *era) bool {
+		gone := e.ended && e.looks > 0
+		if gone {
+			e.parked = nil
+		}
+		return gone
+	})
+	if len(l.quiet) < before {
+		l.tidy()
 	}
 	return l.unpark(func(e *era) bool { return e.looks == 0 })
 }
@@ -309,13 +340,14 @@ func (l *gapList) undecided() bool {
 
 // look takes who may write now. It was asked after the reads that saw the fresh gaps, so whoever took
 // one of their ids is among holders or has ended.
-func (l *gapList) look(holders outbox.Holders) {
+// RolledBack are those of the holders of quiet eras that are not among them and wrote nothing.
+func (l *gapList) look(holders outbox.Holders, rolledBack map[uint32]struct{}) {
 	for _, e := range l.eras {
 		if !e.ended {
-			e.look(holders)
+			e.look(holders, rolledBack)
 		}
 	}
-	l.unpark(func(e *era) bool { return e.looks == 0 })
+	l.wake()
 	l.query = nil // what has ended is asked for in another way
 	if !l.fresh {
 		return
@@ -330,7 +362,7 @@ func (l *gapList) look(holders outbox.Holders) {
 }
 
 // look takes who may write now.
-func (e *era) look(now outbox.Holders) {
+func (e *era) look(now outbox.Holders, rolledBack map[uint32]struct{}) {
 	changed := false
 	for holder, id := range e.holders {
 		present, still := now[holder]
@@ -339,6 +371,9 @@ func (e *era) look(now outbox.Holders) {
 			continue
 		}
 		delete(e.holders, holder)
+		if _, nothing := rolledBack[id]; nothing {
+			continue
+		}
 		changed = true
 		// PREPARE TRANSACTION may give a holder a new name; without its transaction id, any of them may be it.
 		for other, otherID := range now {

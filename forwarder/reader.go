@@ -31,6 +31,7 @@ type watcher interface {
 type writers interface {
 	Holders(ctx context.Context) (outbox.Holders, error)
 	Running(ctx context.Context) (outbox.Running, error)
+	RolledBack(ctx context.Context, ids []uint32) (map[uint32]struct{}, error)
 }
 
 // upkeep is the part of a source that keeps the claim.
@@ -325,7 +326,20 @@ func (r *reader) missed(ctx context.Context, rows []outbox.Row) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	return r.gaps.rouse(running), nil
+	rolledBack, err := r.rolledBack(ctx, running.Has)
+	if err != nil {
+		return false, err
+	}
+	return r.gaps.rouse(running, rolledBack), nil
+}
+
+// rolledBack returns which of those have rolled back that hold gaps which reads leave out, and run no more.
+func (r *reader) rolledBack(ctx context.Context, runs func(id uint32) bool) (map[uint32]struct{}, error) {
+	ended := r.gaps.ended(runs)
+	if len(ended) == 0 {
+		return nil, nil
+	}
+	return r.claim.RolledBack(ctx, ended)
 }
 
 // frontier is the id up to which every row was handed over, or can never come.
@@ -343,7 +357,11 @@ func (r *reader) look(ctx context.Context) error {
 	}
 	r.alive(now)
 	r.nextLook = now.Add(lookEvery)
-	r.gaps.look(holders)
+	rolledBack, err := r.rolledBack(ctx, holders.Has)
+	if err != nil {
+		return err
+	}
+	r.gaps.look(holders, rolledBack)
 	return nil
 }
 

@@ -2,6 +2,7 @@ package forwarder
 
 import (
 	"context"
+	"maps"
 	"math"
 	"slices"
 	"testing"
@@ -22,14 +23,15 @@ type table struct {
 	ids     map[string]uint32
 	between func()
 	// lingering are transactions that have ended and still hold their locks.
-	lingering map[string]struct{}
-	nextID    uint32
+	lingering  map[string]struct{}
+	nextID     uint32
+	rolledBack map[uint32]struct{}
 }
 
 func newTable() *table {
 	return &table{
 		next: 1, rows: map[int64]outbox.Row{}, open: map[string][]int64{}, ids: map[string]uint32{}, between: func() {},
-		lingering: map[string]struct{}{}, nextID: math.MaxUint32 - 20,
+		lingering: map[string]struct{}{}, nextID: math.MaxUint32 - 20, rolledBack: map[uint32]struct{}{},
 	}
 }
 
@@ -92,6 +94,12 @@ func (t *table) Running(context.Context) (outbox.Running, error) {
 		}
 	}
 	return running, nil
+}
+
+func (t *table) RolledBack(_ context.Context, ids []uint32) (map[uint32]struct{}, error) {
+	gone := maps.Clone(t.rolledBack)
+	maps.DeleteFunc(gone, func(id uint32, _ struct{}) bool { return !slices.Contains(ids, id) })
+	return gone, nil
 }
 
 func (t *table) Issued(context.Context) (int64, error) { return t.next - 1, nil }
@@ -160,6 +168,8 @@ func TestReaderHandsOverEachRowOnceInOrder(t *testing.T) {
 					db.rows[id] = outbox.Row{ID: id, Pending: true, Topic: keyOf[name]}
 					committed[id] = true
 				}
+			} else if id := db.ids[name]; id != 0 {
+				db.rolledBack[id] = struct{}{}
 			}
 			delete(db.open, name)
 			if rapid.Bool().Draw(t, "lingers") {
@@ -285,62 +295,116 @@ func TestReaderNoticesTheEndOfWhoHoldsManyGaps(t *testing.T) {
 			db := newTable()
 			r := testReader(db)
 			r.gaps.few = 5
-			row := func(id int64, key string) {
-				db.rows[id] = outbox.Row{ID: id, Pending: true, Topic: key}
-				db.next = max(db.next, id+1)
-			}
-			read := func() (ids []int64) {
-				for full := true; full; {
-					var err error
-					full, err = r.forward(t.Context(), r.config.BatchSize)
-					require.NoError(t, err)
-				}
-				for len(r.out) > 0 {
-					for _, row := range (<-r.out).rows {
-						ids = append(ids, row.ID)
-					}
-				}
-				return ids
-			}
-			db.open["bulk"], db.ids["bulk"], db.nextID = []int64{1}, 100, 101
-			for id := int64(2); id <= 40; id += 2 {
-				row(id, "other")
-			}
-			require.Len(t, read(), 20)
-			for range 2 {
-				require.Empty(t, r.gaps.quiet)
-				r.nextLook = time.Time{}
-				require.NoError(t, r.look(t.Context()))
-				require.Empty(t, read())
-			}
-			require.Len(t, r.gaps.quiet, 1)
+			read := func() []int64 { return readAll(t, r) }
+			holdGaps(t, db, r)
 			require.Empty(t, r.gaps.ask().ranges, "reads ask for none of them")
 			require.Equal(t, 20, r.gaps.len())
 			require.Zero(t, r.frontier())
 
-			row(42, "other")
+			db.row(42, "other")
 			require.Equal(t, []int64{42}, read(), "others flow")
 			for id := int64(1); id <= 39; id += 2 {
-				row(id, "bulk")
+				db.row(id, "bulk")
 			}
 			delete(db.open, "bulk")
 			if lingers {
 				db.lingering["bulk"] = struct{}{}
 			}
-			row(43, "bulk")
+			db.row(43, "bulk")
 			got := read()
 			require.Len(t, got, 21)
 			require.IsIncreasing(t, got)
 			clear(db.lingering)
 			for range 2 {
-				r.nextLook = time.Time{}
-				require.NoError(t, r.look(t.Context()))
+				lookAt(t, r)
 				require.Empty(t, read())
 			}
 			require.Zero(t, r.gaps.len())
 			require.EqualValues(t, 43, r.frontier())
 		})
 	}
+}
+
+// What a transaction has held that rolled back is never asked for again; what another commits in the middle of
+// the read that finds this out still is.
+func TestReaderForgetsTheGapsOfWhoRolledBack(t *testing.T) {
+	t.Parallel()
+	for name, lingers := range map[string]bool{"with its locks": false, "before its locks": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			db := newTable()
+			r := testReader(db)
+			r.gaps.few = 5
+			holdGaps(t, db, r)
+			db.open["small"], db.ids["small"], db.nextID = []int64{41}, 101, 102
+			db.row(42, "other")
+			require.Equal(t, []int64{42}, readAll(t, r))
+			lookAt(t, r)
+			require.Equal(t, 21, r.gaps.len())
+
+			delete(db.open, "bulk")
+			db.rolledBack[100] = struct{}{}
+			if lingers {
+				db.lingering["bulk"] = struct{}{}
+			}
+			db.between = func() {
+				delete(db.open, "small")
+				db.row(41, "small")
+				db.between = func() {}
+			}
+			db.row(43, "other")
+			full, err := r.forward(t.Context(), r.config.BatchSize)
+			require.NoError(t, err)
+			require.False(t, full)
+			require.Empty(t, r.gaps.quiet)
+			require.Equal(t, []outbox.Range{{Low: 41, High: 41}}, r.gaps.ask().ranges)
+			require.Equal(t, []int64{43, 41}, readAll(t, r))
+			require.EqualValues(t, 43, r.frontier())
+		})
+	}
+}
+
+func (t *table) row(id int64, key string) {
+	t.rows[id] = outbox.Row{ID: id, Pending: true, Topic: key}
+	t.next = max(t.next, id+1)
+}
+
+// holdGaps has a transaction hold 20 gaps, with the transaction id 100, until reads leave them out.
+func holdGaps(t *testing.T, db *table, r *reader) {
+	t.Helper()
+	db.open["bulk"], db.ids["bulk"], db.nextID = []int64{1}, 100, 101
+	for id := int64(2); id <= 40; id += 2 {
+		db.row(id, "other")
+	}
+	require.Len(t, readAll(t, r), 20)
+	for range 2 {
+		require.Empty(t, r.gaps.quiet)
+		lookAt(t, r)
+		require.Empty(t, readAll(t, r))
+	}
+	require.Len(t, r.gaps.quiet, 1)
+}
+
+func lookAt(t *testing.T, r *reader) {
+	t.Helper()
+	r.nextLook = time.Time{}
+	require.NoError(t, r.look(t.Context()))
+}
+
+// readAll reads until the end and returns the ids that were handed over, in turn.
+func readAll(t *testing.T, r *reader) (ids []int64) {
+	t.Helper()
+	for full := true; full; {
+		var err error
+		full, err = r.forward(t.Context(), r.config.BatchSize)
+		require.NoError(t, err)
+	}
+	for len(r.out) > 0 {
+		for _, row := range (<-r.out).rows {
+			ids = append(ids, row.ID)
+		}
+	}
+	return ids
 }
 
 func sortedNames(m map[string][]int64) []string {

@@ -25,9 +25,9 @@ type Claim struct {
 	lease *pglease.Lease
 	conn  *sql.Conn
 
-	read, readAfter, fetch, pending, holders, running *sql.Stmt
-	mark                                              string
-	opening                                           *opening // nil before the first call of Open
+	read, readAfter, fetch, pending, holders, running, rolledBack *sql.Stmt
+	mark                                                          string
+	opening                                                       *opening // nil before the first call of Open
 }
 
 // Claim tries once to own the outbox and never waits for the lock: a waiting session would hold back
@@ -97,6 +97,7 @@ func (c *Claim) prepare(ctx context.Context) error {
 		{&c.fetch, forward + ` WHERE id = ANY($1) AND ` + pending + ` ORDER BY id`},
 		{&c.holders, holdersQuery(c.store.table)},
 		{&c.running, `SELECT pg_current_snapshot()::text`},
+		{&c.rolledBack, rolledBackQuery},
 		{&c.pending, unsettledQuery(name, pending)},
 	} {
 		stmt, err := c.conn.PrepareContext(ctx, p.text) //nolint:sqlclosecheck // It ends with the connection.

@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/lib/pq"
+
 	"github.com/tailrace-go/tailrace/internal/pgtable"
 )
 
@@ -13,6 +15,16 @@ import (
 // transaction id, since a prepared transaction has no process; and the transaction id of each, 0 for one
 // that has none yet. One that is prepared may get another virtual id and keeps its transaction id.
 type Holders map[string]uint32
+
+// Has reports whether any of them has that transaction id.
+func (h Holders) Has(id uint32) bool {
+	for _, held := range h {
+		if held == id {
+			return true
+		}
+	}
+	return false
+}
 
 // Prepared reports whether a virtual transaction id is a prepared transaction's, and only that. A prepared
 // transaction has such a one after a restart, and from its beginning with some versions of the server.
@@ -105,6 +117,35 @@ func (c *Claim) Running(ctx context.Context) (running Running, err error) {
 		return nil
 	})
 	return running, err
+}
+
+// rolledBackQuery completes transaction ids by the epoch that is missing in them: they had begun.
+const rolledBackQuery = `SELECT id FROM unnest($1::bigint[]) AS id, CAST(pg_snapshot_xmax(pg_current_snapshot())::text AS bigint) AS next
+	WHERE pg_xact_status(CAST((next - ((next - id) & 4294967295))::text AS xid8)) = 'aborted'`
+
+// RolledBack returns which of transactions that have ended wrote nothing that will ever be seen.
+func (c *Claim) RolledBack(ctx context.Context, ids []uint32) (gone map[uint32]struct{}, err error) {
+	err = c.do("read which transactions rolled back", func() error {
+		wide := make(pq.Int64Array, len(ids))
+		for i, id := range ids {
+			wide[i] = int64(id)
+		}
+		rows, err := c.rolledBack.QueryContext(ctx, wide)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = rows.Close() }()
+		gone = map[uint32]struct{}{}
+		for rows.Next() {
+			var id int64
+			if err := rows.Scan(&id); err != nil {
+				return err
+			}
+			gone[uint32(id)] = struct{}{} //nolint:gosec // as given
+		}
+		return rows.Err()
+	})
+	return gone, err
 }
 
 // parseSnapshot reads a pg_snapshot, xmin:xmax:xip,xip (PostgreSQL manual, 9.26.8), whose 64-bit ids have the

@@ -82,6 +82,14 @@ func TestHoldersAreKnownByTheirTransactionID(t *testing.T) {
 	}
 	require.False(t, has(id))
 	require.Len(t, ids(t, b, "true"), 4)
+
+	exec(`BEGIN`)
+	exec(`INSERT INTO event_outbox (event_id, topic, payload) VALUES ('2', 't', 'x')`)
+	_, other := only()
+	exec(`ROLLBACK`)
+	gone, err := claim.RolledBack(b.ctx, []uint32{id, other})
+	require.NoError(t, err)
+	require.Equal(t, map[uint32]struct{}{other: {}}, gone)
 	holders, err = claim.Holders(b.ctx)
 	require.NoError(t, err)
 	require.Empty(t, holders)
