@@ -162,6 +162,9 @@ func (r *groupRun) stop() error {
 	defer drained.Stop()
 	late := time.NewTimer(2*r.config.DrainTimeout + 2*r.config.Lease)
 	defer late.Stop()
+	// That a claim is not certain any more is told by nobody.
+	again := time.NewTicker(r.config.Lease / 8)
+	defer again.Stop()
 	expired, last := false, false
 	for {
 		busy := r.busy(expired)
@@ -171,6 +174,7 @@ func (r *groupRun) stop() error {
 		select {
 		case <-r.calls.Ready:
 			r.attend()
+		case <-again.C:
 		case <-drained.C:
 			expired = true
 		case <-late.C:
@@ -184,13 +188,14 @@ func (r *groupRun) stop() error {
 		}
 		s.forwarder.status.set(func(now *Status) { now.State = Stopped })
 	}
+	patience := r.config.Lease // A member session ends with its process, too.
 	if len(left) > 0 {
 		r.faults = append(r.faults, fmt.Errorf("%w: outbox %s", errLeftBehind, strings.Join(left, ", ")))
+		patience = 0 // Others had DrainTimeout to leave; what does not answer would not in a little more, either.
 	}
-	// A member session ends with its process, too.
 	select {
 	case <-dismissed:
-	case <-time.After(r.config.Lease):
+	case <-time.After(patience):
 	}
 	r.sawMembers(0)
 	return errors.Join(append([]error{r.ending}, r.faults...)...)

@@ -36,8 +36,10 @@ func TestFrozenOwnerOfMany(t *testing.T) {
 	freeze := func(silent bool) {
 		f.release(share)
 		f.waitArrived(f.arrived() + fleetOutboxes*share/4)
-		for _, l := range links {
-			l.silent.Store(silent)
+		if silent {
+			for _, l := range links {
+				l.Hang()
+			}
 		}
 		f.freeze(owner)
 		require.Eventually(t, func() bool { return f.owns(owner) == 0 }, patience, 10*tick, "the server does not free the locks of a frozen process")
@@ -80,21 +82,6 @@ func TestFrozenOwnerOfMany(t *testing.T) {
 		w.requireNothingRepeated(f)
 	}
 	f.stop(next)
-}
-
-// throughLinks has processes that are started from now on reach the databases through links.
-func (f *fleet) throughLinks() (links []*link) {
-	f.t.Helper()
-	ways := map[string]string{}
-	for i, o := range f.outboxes {
-		if ways[o.dsn] == "" {
-			l, way := through(f.t, o.dsn)
-			links = append(links, l)
-			ways[o.dsn] = way
-		}
-		f.outboxes[i].dsn = ways[o.dsn]
-	}
-	return links
 }
 
 // wake is the moment before a frozen process wakes, when everything that it may have in hand has been sent and

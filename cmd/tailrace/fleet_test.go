@@ -18,6 +18,7 @@ import (
 
 	"github.com/tailrace-go/tailrace/bus/bustest"
 	"github.com/tailrace-go/tailrace/bus/outbox"
+	"github.com/tailrace-go/tailrace/internal/embedded/link"
 )
 
 // fleet is outboxes in two databases, each with a topic and a writer of its own, and the processes that share
@@ -119,6 +120,23 @@ func (f *fleet) startWith(outboxes []string, args ...string) *process {
 	p := startBinary(f.t, f.binary, []string{"KAFKA_BROKERS=" + strings.Join(f.broker.Brokers(), ",")}, arguments...)
 	f.processes = append(f.processes, p)
 	return p
+}
+
+// throughLinks has processes that are started from now on reach the databases through links, one for each.
+func (f *fleet) throughLinks() (links []*link.Link) {
+	f.t.Helper()
+	ways := map[string]string{}
+	for i, o := range f.outboxes {
+		if ways[o.dsn] == "" {
+			l, way, err := link.OpenURL(o.dsn)
+			require.NoError(f.t, err)
+			f.t.Cleanup(func() { _ = l.Close() })
+			links = append(links, l)
+			ways[o.dsn] = way
+		}
+		f.outboxes[i].dsn = ways[o.dsn]
+	}
+	return links
 }
 
 // end ends a process by a signal.
