@@ -123,9 +123,13 @@ func (c *contender) count(n int, do func() (cost, error)) error {
 	return err
 }
 
-// inTurn has each of them take as many goes as there are contenders, going first once.
+// inTurn has each of them take as many goes as there are contenders, going first once; one go with Quick.
 func inTurn(ctx context.Context, b *bench, latency time.Duration, all []contender) error {
-	for first := range all {
+	turns := len(all)
+	if b.Quick {
+		turns = 1
+	}
+	for first := range turns {
 		for i := range all {
 			if err := all[(first+i)%len(all)].take(ctx, b, latency); err != nil {
 				return err
