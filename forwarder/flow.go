@@ -182,13 +182,6 @@ func (s *session) hold(k *keyState, in phase) *hold {
 	return k.held
 }
 
-// alone returns a state for a row without key that waits by itself.
-func (s *session) alone(t *topicState) *keyState {
-	k := t.lone()
-	s.lone[k] = struct{}{}
-	return k
-}
-
 // wake sets when a waiting hold is tried again.
 func (s *session) wake(k *keyState, at time.Time) {
 	k.held.phase, k.held.until = waiting, at
@@ -219,9 +212,7 @@ func (s *session) release(k *keyState) {
 func (s *session) enqueue(k *keyState) {
 	h := k.held
 	if len(h.ids) == 0 {
-		k.held = nil
-		delete(s.lone, k)
-		k.forget()
+		s.flow(k)
 		return
 	}
 	if !h.queued {

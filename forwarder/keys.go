@@ -15,7 +15,9 @@ type topicState struct {
 	// loose stands for all records without key: they have no order among them, so they are held back
 	// only while the topic is.
 	loose *keyState
-	pause *pause
+	// lonely is how many rows without key wait by themselves.
+	lonely int
+	pause  *pause
 }
 
 // keyState is one key's records. Those in flight share its fence; those held back wait in its hold, and
@@ -125,11 +127,35 @@ func (k *keyState) forget() {
 	}
 }
 
+// forgetTopics drops the states of topics that nothing depends on: names may be made from data, one a tenant.
+func (s *session) forgetTopics() {
+	for name, t := range s.topics {
+		if len(t.keys)+t.loose.flying+t.lonely == 0 && t.loose.held == nil && t.pause == nil {
+			delete(s.topics, name)
+		}
+	}
+}
+
 // renew lets the key's next records pass, behind a fence of their own.
 func (k *keyState) renew() { k.fence = new(delivery.Fence) }
 
-// lone returns a state of its own for a row without key that has to wait by itself.
-func (t *topicState) lone() *keyState { return &keyState{topic: t, fence: new(delivery.Fence)} }
+// alone returns a state of its own for a row without key that has to wait by itself.
+func (s *session) alone(t *topicState) *keyState {
+	k := &keyState{topic: t, fence: new(delivery.Fence)}
+	s.lone[k] = struct{}{}
+	t.lonely++
+	return k
+}
+
+// flow ends a key's hold, of which no row is left.
+func (s *session) flow(k *keyState) {
+	k.held = nil
+	if _, lone := s.lone[k]; lone {
+		delete(s.lone, k)
+		k.topic.lonely--
+	}
+	k.forget()
+}
 
 // heads calls f for every hold of the topic in the given phase. A lone row's hold is among s.lone.
 func (s *session) heads(t *topicState, in phase, f func(*keyState)) {

@@ -134,6 +134,7 @@ func (s *session) publishState() {
 		// An older mark stays true: all below it is settled.
 		s.reader.lowWater.Store(s.lowWaterOver(s.held.oldest))
 	}
+	s.forgetTopics()
 	waiting := s.held.rows
 	paused := map[string]error{}
 	for name, t := range s.topics {
