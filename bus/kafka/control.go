@@ -95,6 +95,8 @@ func (s *Sender) work() work {
 	s.mu.Lock()
 	now := time.Now()
 	w := work{identity: s.identityWanted, wait: s.config.MetadataRefresh}
+	s.forgetIdle(fx, now)
+	var due, soon []*topic
 	for _, t := range s.topics {
 		if t.askAt.IsZero() || t.frozen {
 			continue
@@ -103,10 +105,21 @@ func (s *Sender) work() work {
 			s.failTopic(fx, t, illegalName(t.name, err))
 			continue
 		}
-		if d := t.askAt.Sub(now); d > 0 {
+		d := t.askAt.Sub(now)
+		switch {
+		case d <= 0:
+			due = append(due, t)
+		case t.askTries == 0 && d <= s.config.MetadataRefresh/10:
+			soon = append(soon, t)
+			fallthrough
+		default:
 			w.wait = min(w.wait, d)
-			continue
 		}
+	}
+	if len(due) > 0 { // thousands of topics are not asked for one by one
+		due = append(due, soon...)
+	}
+	for _, t := range due {
 		t.askAt = now.Add(metadataPause) // unless the answer says otherwise
 		w.topics = append(w.topics, t.name)
 	}

@@ -34,11 +34,12 @@ func (s *Sender) identify(l *lane) bool {
 	if l.identity.generation > 0 && l.renew == renewNot {
 		return true
 	}
+	fresh, left := s.fresh()
 	switch {
 	case l.renew == renewEpoch && l.identity.generation > 0 && l.identity.epoch < math.MaxInt16:
 		l.identity.epoch++
-	case s.identity.generation > l.identity.generation:
-		l.identity = s.identity
+	case left && fresh.generation > l.identity.generation:
+		l.identity = fresh
 	default:
 		s.identityWanted = true
 		s.parked = append(s.parked, l)

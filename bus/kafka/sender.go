@@ -37,7 +37,8 @@ type SenderConfig struct {
 	RetryBackoff    time.Duration
 	RetryBackoffMax time.Duration
 	// MetadataRefresh is how often topics are looked up even when nothing fails, which is how more
-	// partitions are noticed; the default is 1 min.
+	// partitions are noticed; the default is 1 min. A topic that gets no record for five times as long is
+	// forgotten until it gets one.
 	MetadataRefresh time.Duration
 	// TopicGrace is how long a topic that existed, or was just created, may be unknown before its records
 	// are reported [delivery.Topic]; the default is 1 s.
@@ -162,6 +163,7 @@ type Sender struct {
 	leaders map[int32]*leader
 
 	identity       identity // the newest
+	spent          identity // the newest that a lane which is forgotten has used
 	identityWanted bool
 	parked         []*lane // that wait for a newer identity
 }

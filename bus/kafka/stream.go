@@ -44,10 +44,12 @@ func (st *stream) Send(records []*delivery.Record) {
 		return
 	}
 	s.start()
+	now := time.Now()
 	var t *topic
 	for i, record := range records {
 		if t == nil || t.name != record.Topic {
 			t = s.topic(record.Topic)
+			t.used = now
 			t.rotate()
 		}
 		e := entry{record, st}

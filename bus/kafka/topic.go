@@ -16,9 +16,10 @@ type topic struct {
 	all     []*lane // those too whose partition is gone: a lane's sequence must never start over
 	id      sarama.Uuid
 	state   topicState
-	frozen  bool    // reports of its pending records are being made
-	pending []entry // that have no lane yet
-	count   int32   // partitions, by the newest metadata
+	frozen  bool      // reports of its pending records are being made
+	pending []entry   // that have no lane yet
+	count   int32     // partitions, by the newest metadata
+	used    time.Time // when it last got a record
 
 	askAt        time.Time // when metadata is due; zero: not
 	askTries     int
