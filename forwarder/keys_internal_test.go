@@ -83,7 +83,7 @@ func (s *bareSession) answer(fault delivery.Fault, err error) (answered int) {
 		require.NoError(s.t, err)
 		s.settler.done.Put(settlement{counted: then})
 	}
-	s.session.settled()
+	s.settled()
 	return len(records)
 }
 
