@@ -121,11 +121,11 @@ func (r *groupRun) add(s *station) {
 
 // remove forgets a table that is served no longer.
 func (r *groupRun) remove(s *station) {
+	s.database.forget(s.table)
+	s.forwarder.metrics.unregister(r.config.Registerer) // before the status says that it is gone
 	r.mu.Lock()
 	r.stations = slices.DeleteFunc(r.stations, func(other *station) bool { return other == s })
 	r.mu.Unlock()
-	s.database.forget(s.table)
-	s.forwarder.metrics.unregister(r.config.Registerer)
 }
 
 // unfit takes note that a table needs an operator.
