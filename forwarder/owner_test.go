@@ -88,14 +88,17 @@ func TestLateRequestOfAnOldOwner(t *testing.T) {
 		}
 		return bustest.Pass
 	})
+	var both []*forwarder.Forwarder
 	for _, name := range []string{"a", "b"} {
 		sender, err := kafka.NewSender(kafka.SenderConfig{Config: kafka.Config{Brokers: b.broker.Brokers()}})
 		require.NoError(t, err)
 		t.Cleanup(func() { require.NoError(t, sender.Close()) })
-		b.run(b.forwarder(func(c *forwarder.Config) {
+		f := b.forwarder(func(c *forwarder.Config) {
 			named(name)(c)
 			c.Sender = sender
-		}))
+		})
+		b.run(f)
+		both = append(both, f)
 	}
 	b.insert("users", 2000, 20)
 	late := <-arrived
@@ -108,6 +111,10 @@ func TestLateRequestOfAnOldOwner(t *testing.T) {
 	t.Logf("%v", got)
 	require.Equal(t, 2000, got.distinct)
 	require.Zero(t, got.reordered)
+	// A stop before it has heard the answer would be none without a fault.
+	eventually(t, "the old owner stands by", func() bool {
+		return both[0].Status().State == forwarder.Standby || both[1].Status().State == forwarder.Standby
+	})
 }
 
 func TestTheServerFreesAFrozenOwner(t *testing.T) {
