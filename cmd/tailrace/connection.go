@@ -110,6 +110,7 @@ func openDatabase(dsn connect.DSN, limit int) (*sql.DB, error) {
 	if err != nil {
 		return nil, unusable
 	}
+	connector.Dialer(newDialer(mostSilence))
 	db := sql.OpenDB(connector)
 	db.SetMaxOpenConns(limit)
 	db.SetMaxIdleConns(limit)
