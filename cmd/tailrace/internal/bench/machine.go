@@ -37,6 +37,8 @@ func thisMachine() Machine {
 		Cores:  runtime.NumCPU(),
 		Memory: orUnknown(memory(firstLine("/proc/meminfo", "MemTotal"))),
 		Go:     runtime.Version(),
+
+		Autogroup: firstLine("/proc/sys/kernel/sched_autogroup_enabled", "") == "1",
 	}
 }
 

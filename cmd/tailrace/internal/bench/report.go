@@ -27,6 +27,16 @@ type Machine struct {
 	Cores  int    `json:"cores"`
 	Memory string `json:"memory"`
 	Go     string `json:"go"`
+	// Autogroup tells that the kernel shares the processors out by session, /proc/sys/kernel/sched_autogroup_enabled.
+	Autogroup bool `json:"sched_autogroup"`
+}
+
+// autogroup is what the report's head says of it.
+func (m Machine) autogroup() string {
+	if m.Autogroup {
+		return ", sched_autogroup on"
+	}
+	return ""
 }
 
 // Server is a database or a cluster.

@@ -85,7 +85,7 @@ func (r Report) setting() []string {
 	s := r.Settings
 	lines := []string{
 		fmt.Sprintf("tailrace %s, %s, %s, in %s", r.Version, r.Machine.Go, r.Started.Format(time.DateTime)+" UTC", time.Duration(r.Seconds*float64(time.Second)).Round(time.Second)),
-		fmt.Sprintf("machine     %s, %d cores, %s, %s", r.Machine.CPU, r.Machine.Cores, r.Machine.Memory, r.Machine.OS),
+		fmt.Sprintf("machine     %s, %d cores, %s, %s%s", r.Machine.CPU, r.Machine.Cores, r.Machine.Memory, r.Machine.OS, r.Machine.autogroup()),
 		"PostgreSQL  " + r.Postgres.String(),
 		"Kafka       " + r.Kafka.String(),
 		fmt.Sprintf("backlog     %s events of %d bytes with %s keys, %d partitions, acks=%s, %d rounds", number(float64(s.Events)), s.Bytes, number(float64(s.Keys)), s.Partitions, s.Acks, s.Repeat),
