@@ -21,7 +21,7 @@ func TestFleetComesAndGoes(t *testing.T) {
 	t.Parallel()
 	rounds := 6
 	if long() {
-		rounds = 30
+		rounds = 15
 	}
 	random := seeded(t)
 	f := setupFleet(t, fleetOutboxes, nil)
@@ -58,7 +58,7 @@ func TestFleetChaos(t *testing.T) {
 	t.Parallel()
 	rounds := 7
 	if long() {
-		rounds = 35
+		rounds = 20
 	}
 	random := seeded(t)
 	f := setupFleet(t, fleetOutboxes, nil)

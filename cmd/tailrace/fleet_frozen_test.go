@@ -20,7 +20,7 @@ func TestFrozenOwnerOfMany(t *testing.T) {
 	const share = 500
 	freezes := 1
 	if long() {
-		freezes = 6
+		freezes = 3
 	}
 	f := setupFleet(t, fleetOutboxes, map[string]string{"max.message.bytes": "4096"}) // so that a window is many batches
 	f.broker.ProduceLatency(20 * time.Millisecond)

@@ -69,12 +69,8 @@ type takeovers struct {
 // both makes a change and the one that undoes it, until each was once quick.
 func (k *takeovers) both(change, back change) {
 	const most, attempts = 2 * time.Second, 12
-	least := 1
-	if long() {
-		least = 2
-	}
 	took, tookBack := most, most
-	for n := 0; n < least || n < attempts && max(took, tookBack) >= most; n++ {
+	for n := 0; n < attempts && max(took, tookBack) >= most; n++ {
 		took = min(took, k.make(change))
 		tookBack = min(tookBack, k.make(back))
 	}

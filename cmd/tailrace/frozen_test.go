@@ -16,7 +16,7 @@ func TestFrozenOwnerIsReplaced(t *testing.T) {
 	const lease = "500ms"
 	freezes := 2
 	if long() {
-		freezes = 10
+		freezes = 6
 	}
 	b := setup(t)
 	b.broker.ProduceLatency(20 * time.Millisecond)
@@ -54,9 +54,9 @@ func TestFrozenOwnerIsReplaced(t *testing.T) {
 func TestShortFreeze(t *testing.T) {
 	t.Parallel()
 	const lease = 1600 * time.Millisecond // the server waits for 2s
-	freezes := 3
+	freezes := 2
 	if long() {
-		freezes = 15
+		freezes = 6
 	}
 	b := setup(t)
 	b.broker.ProduceLatency(20 * time.Millisecond)

@@ -62,9 +62,11 @@ func TestAnOutboxIsSplitWhileItIsForwarded(t *testing.T) {
 	require.Eventually(t, func() bool { return dead() == 1 }, patience, tick)
 	_, err = b.db.ExecContext(t.Context(), `UPDATE event_outbox_shard_2 SET headers = NULL WHERE event_id = 'dead'`)
 	require.NoError(t, err)
+	forward.stop()
 	code, output = run(t, env, "deadletters", "requeue", "--all")
 	require.Zero(t, code, output)
 	require.Contains(t, output, "revived 1 (")
+	forward = b.forward() // which looks at everything, now and not some time
 	b.waitArrived(41)
 	forward.stop()
 	require.Equal(t, 41, b.arrived(), "each once")
