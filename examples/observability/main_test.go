@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -73,6 +74,21 @@ func TestObservability(t *testing.T) {
 			}
 		})
 	}
+
+	t.Run("every metric is explained, and shown", func(t *testing.T) {
+		require.Contains(t, exported, "tailrace_forwarder_members")
+		dashboard, err := os.ReadFile("grafana-dashboard.json")
+		require.NoError(t, err)
+		page, err := os.ReadFile(filepath.Join("..", "..", "docs", "operations.md"))
+		require.NoError(t, err)
+		for name := range exported {
+			if short, ours := strings.CutPrefix(name, "tailrace_"); ours {
+				require.Contains(t, string(dashboard), name)
+				short = strings.TrimPrefix(short, "forwarder_")
+				require.Regexp(t, "`("+name+"|…"+short+")`", string(page))
+			}
+		}
+	})
 
 	t.Run("it prints the metrics", func(t *testing.T) {
 		for _, line := range []string{

@@ -36,7 +36,7 @@ type service struct {
 	connection *connect.Connection
 	sender     *kafka.Sender
 	letters    *kafka.Publisher
-	forward    *forwarder.Forwarder
+	forward    *forwarder.Group
 	router     *message.Router
 	listener   net.Listener
 	server     *http.Server
@@ -126,8 +126,9 @@ func (s *service) forwarding(ctx context.Context) (err error) {
 	if s.letters, err = kafka.NewPublisher(kafka.PublisherConfig{Sender: sending}); err != nil {
 		return err
 	}
-	s.forward, err = forwarder.New(forwarder.Config{
-		DB: s.connection.DB, Sender: s.sender, DeadLetterTopic: letters, Tracer: s.tracing, Registerer: s.metrics,
+	s.forward, err = forwarder.NewGroup(forwarder.GroupConfig{
+		Outboxes:  []forwarder.Outbox{{DB: s.connection.DB}},
+		Forwarder: forwarder.Config{Sender: s.sender, DeadLetterTopic: letters, Tracer: s.tracing, Registerer: s.metrics},
 	})
 	return err
 }
