@@ -1,12 +1,11 @@
 package forwarder
 
 import (
-	"slices"
-	"strconv"
 	"time"
 
 	"github.com/tailrace-go/tailrace/bus/deadletter"
 	"github.com/tailrace-go/tailrace/bus/delivery"
+	"github.com/tailrace-go/tailrace/forwarder/internal/letters"
 )
 
 // bury sends the copy of an event that has no attempts left to the dead letters. Its key waits for the
@@ -18,26 +17,9 @@ func (s *session) bury(c *chunk, e *entry, reason error) {
 	h.phase, h.reason = burying, reason
 	e.copy = true
 	i := int(c.index(e))
-	record := c.records[i]
-	now := deadletter.Time(time.Now())
-	headers := slices.DeleteFunc(slices.Clone(record.Headers), func(h delivery.Header) bool {
-		return slices.Contains(deadletter.Headers(), h.Key)
+	c.records[i] = letters.New(s.config.DeadLetterTopic, &c.records[i], letters.Death{
+		Source: deadletter.SourceOutbox, Reason: reason, Attempts: int(e.retries) + 1, Row: e.id,
 	})
-	add := func(name, value string) {
-		headers = append(headers, delivery.Header{Key: name, Value: []byte(value)})
-	}
-	add(deadletter.HeaderSource, deadletter.SourceOutbox)
-	add(deadletter.HeaderReason, deadletter.Reason(reason))
-	add(deadletter.HeaderTopic, record.Topic)
-	if record.Key != nil {
-		add(deadletter.HeaderKey, string(record.Key))
-	}
-	add(deadletter.HeaderAttempts, strconv.Itoa(int(e.retries)+1))
-	add(deadletter.HeaderLastFailure, now)
-	add(deadletter.HeaderRow, strconv.FormatInt(e.id, 10))
-	c.records[i] = delivery.Record{
-		Topic: s.config.DeadLetterTopic, Key: record.Key, Value: record.Value, Headers: headers, Ref: record.Ref,
-	}
 	k.flying++
 	s.out = append(s.out, &c.records[i])
 }
@@ -78,8 +60,7 @@ func (s *session) unburied(c *chunk, e *entry, verdict delivery.Verdict) {
 	k := e.key
 	record := &c.records[c.index(e)]
 	if verdict.Fault == delivery.Refused && record.Value != nil {
-		omitted := delivery.Header{Key: deadletter.HeaderOmitted, Value: []byte(strconv.Itoa(len(record.Value)))}
-		*record = delivery.Record{Topic: record.Topic, Key: record.Key, Headers: append(record.Headers, omitted), Ref: record.Ref}
+		*record = letters.WithoutPayload(record)
 		k.flying++
 		s.out = append(s.out, record)
 		return

@@ -1,49 +1,31 @@
 package watermillsql
 
 import (
-	"slices"
-	"strconv"
 	"time"
 
 	"github.com/tailrace-go/tailrace/bus/deadletter"
 	"github.com/tailrace-go/tailrace/bus/delivery"
+	"github.com/tailrace-go/tailrace/forwarder/internal/letters"
 )
 
 // bury sends the copy of a message that has no attempts left to the dead letters. Its key waits until the
 // copy is acknowledged, and so does the position.
 func (s *session) bury(e *entry) {
-	headers := slices.DeleteFunc(slices.Clone(e.record.Headers), func(h delivery.Header) bool {
-		return slices.Contains(deadletter.Headers(), h.Key)
-	})
-	add := func(name, value string) {
-		headers = append(headers, delivery.Header{Key: name, Value: []byte(value)})
+	death := letters.Death{
+		Source: deadletter.SourceWatermill, Reason: e.err, Attempts: max(1, e.attempts), Table: s.tables.messages, Row: e.at.offset,
 	}
-	add(deadletter.HeaderSource, deadletter.SourceWatermill)
-	add(deadletter.HeaderReason, deadletter.Reason(e.err))
-	if e.record.Topic != "" {
-		add(deadletter.HeaderTopic, e.record.Topic)
+	// The record has been in no partition: this alone tells which one is its key's.
+	if sender, ok := s.config.Sender.(interface{ Partitioner() delivery.Partitioner }); ok {
+		death.Partitioner = sender.Partitioner()
 	}
-	if e.record.Key != nil {
-		add(deadletter.HeaderKey, string(e.record.Key))
-		// The record has been in no partition: this alone tells which one is its key's.
-		if sender, ok := s.config.Sender.(interface{ Partitioner() delivery.Partitioner }); ok {
-			add(deadletter.HeaderPartitioner, string(sender.Partitioner()))
-		}
-	}
-	add(deadletter.HeaderAttempts, strconv.Itoa(max(1, e.attempts)))
-	add(deadletter.HeaderLastFailure, deadletter.Time(time.Now()))
-	add(deadletter.HeaderTable, s.tables.messages)
-	add(deadletter.HeaderRow, strconv.FormatInt(e.at.offset, 10))
-	s.sendLetter(e, &delivery.Record{
-		Topic: s.config.DeadLetterTopic, Key: e.record.Key, Value: e.record.Value, Headers: headers, Ref: e.record.Ref,
-	})
+	s.sendLetter(e, letters.New(s.config.DeadLetterTopic, &e.record, death))
 }
 
-func (s *session) sendLetter(e *entry, letter *delivery.Record) {
-	e.letter = letter
+func (s *session) sendLetter(e *entry, letter delivery.Record) {
+	e.letter = &letter
 	e.key.flying++
 	s.flying++
-	s.out = append(s.out, letter)
+	s.out = append(s.out, e.letter)
 }
 
 // buried lets the key, and the position, move on, now that the dead-letter topic has the copy.
@@ -62,8 +44,7 @@ func (s *session) buried(e *entry) {
 func (s *session) unburied(e *entry, verdict delivery.Verdict) {
 	letter := e.letter
 	if verdict.Fault == delivery.Refused && letter.Value != nil {
-		omitted := delivery.Header{Key: deadletter.HeaderOmitted, Value: []byte(strconv.Itoa(len(letter.Value)))}
-		s.sendLetter(e, &delivery.Record{Topic: letter.Topic, Key: letter.Key, Headers: append(letter.Headers, omitted), Ref: letter.Ref})
+		s.sendLetter(e, letters.WithoutPayload(letter))
 		return
 	}
 	e.letter = nil
