@@ -6,6 +6,7 @@ import (
 	"github.com/tailrace-go/tailrace/bus/deadletter"
 	"github.com/tailrace-go/tailrace/bus/delivery"
 	"github.com/tailrace-go/tailrace/forwarder/internal/letters"
+	"github.com/tailrace-go/tailrace/forwarder/internal/pace"
 )
 
 // bury sends the copy of an event that has no attempts left to the dead letters. Its key waits for the
@@ -65,7 +66,7 @@ func (s *session) unburied(c *chunk, e *entry, verdict delivery.Verdict) {
 		s.out = append(s.out, record)
 		return
 	}
-	wait := max(s.backoff(int(e.retries)+1), probeMin)
+	wait := max(pace.Backoff(s.config.RetryMin, s.config.RetryMax, int(e.retries)+1), probeMin)
 	s.log.Error("the copy of a dead event could not be delivered; its key waits: create the dead-letter topic, or let this client write to it",
 		"dead_letter_topic", s.config.DeadLetterTopic, "event_id", e.eventID, "row", e.id, "retry_in", wait, "error", verdict.Err)
 	s.hold(k, waiting).add(e.id)

@@ -2,12 +2,12 @@ package forwarder
 
 import (
 	"container/heap"
-	"math/rand/v2"
 	"slices"
 	"time"
 
 	"github.com/tailrace-go/tailrace/bus/delivery"
 	"github.com/tailrace-go/tailrace/bus/outbox"
+	"github.com/tailrace-go/tailrace/forwarder/internal/pace"
 )
 
 // judge takes the sender's verdicts. What was delivered is settled even when the session has to end.
@@ -142,7 +142,7 @@ func (s *session) refused(c *chunk, e *entry, reason error) {
 	}
 	h.add(e.id)
 	s.finish(c, e)
-	wait := s.backoff(attempt)
+	wait := pace.Backoff(s.config.RetryMin, s.config.RetryMax, attempt)
 	s.log.Warn("an event was refused; its key waits, others flow", "topic", e.topic.name, "event_id", e.eventID,
 		"row", e.id, "attempt", attempt, "max_retries", e.maxRetries, "retry_in", wait, "error", reason)
 	s.metrics.retried(e.topic.name, 1)
@@ -163,15 +163,6 @@ func (s *session) probed(loose *keyState) {
 		return
 	}
 	s.release(loose)
-}
-
-// backoff is the wait before an event's next attempt: doubling, with jitter.
-func (s *session) backoff(attempt int) time.Duration {
-	wait := s.config.RetryMax
-	if shift := attempt - 1; shift < 30 {
-		wait = min(wait, s.config.RetryMin<<shift)
-	}
-	return wait - time.Duration(rand.Int64N(int64(wait)/5+1))
 }
 
 // hold returns the key's hold, made in the given phase if there is none.

@@ -19,11 +19,11 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"math/rand/v2"
 	"sync"
 	"time"
 
 	"github.com/tailrace-go/tailrace/bus/outbox"
+	"github.com/tailrace-go/tailrace/forwarder/internal/pace"
 	"github.com/tailrace-go/tailrace/forwarder/internal/sends"
 )
 
@@ -165,12 +165,8 @@ func (f *Forwarder) work(ctx context.Context) error {
 			pause = wait
 			wait = min(2*wait, mostWait)
 		}
-		timer := time.NewTimer(pause - time.Duration(rand.Int64N(int64(pause)/4+1)))
-		select {
-		case <-ctx.Done():
-			timer.Stop()
+		if !pace.Sleep(ctx, pace.Jitter(pause)) {
 			return nil
-		case <-timer.C:
 		}
 	}
 }

@@ -4,12 +4,12 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"math/rand/v2"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/tailrace-go/tailrace/bus/outbox"
+	"github.com/tailrace-go/tailrace/forwarder/internal/pace"
 )
 
 // database is one that a Group has outboxes in.
@@ -130,7 +130,7 @@ func (l *lookout) run(ctx context.Context) {
 				wait = firstWait
 			}
 		}
-		if !pauseFor(ctx, wait) {
+		if !pace.Sleep(ctx, wait) {
 			return
 		}
 		wait = min(2*wait, mostWait)
@@ -200,7 +200,7 @@ func (l *lookout) session(ctx context.Context, sightings chan<- sighting) error 
 		if l.alone(s.census) {
 			poll = max(poll, min(2*poll, l.config.Lease/3))
 		}
-		if !pauseFor(ctx, poll-time.Duration(rand.Int64N(int64(poll)/4+1))) {
+		if !pace.Sleep(ctx, pace.Jitter(poll)) {
 			return ctx.Err()
 		}
 	}
@@ -211,16 +211,4 @@ func (l *lookout) alone(census outbox.Census) bool {
 	return len(census.Members) == 1 && !slices.ContainsFunc(l.database.watched(), func(table string) bool {
 		return census.Owners[table] != l.at.Number
 	})
-}
-
-// pauseFor waits, and reports false when ctx ended first.
-func pauseFor(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
-	}
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/tailrace-go/tailrace/bus/outbox"
+	"github.com/tailrace-go/tailrace/forwarder/internal/pace"
 	"github.com/tailrace-go/tailrace/internal/pgtable"
 )
 
@@ -34,7 +35,7 @@ type tables struct {
 // follow asks a source for its tables again and again until ctx ends.
 func (r *groupRun) follow(ctx context.Context, d *database, source tableSource) {
 	failed := false
-	for first := true; first || pauseFor(ctx, listEvery); first = false {
+	for first := true; first || pace.Sleep(ctx, listEvery); first = false {
 		asking, cancel := context.WithTimeout(ctx, listTimeout)
 		names, err := source.list(asking)
 		cancel()
@@ -117,7 +118,7 @@ func (r *groupRun) inspect(ctx context.Context, s *station, starting bool) {
 		default: // Its database is away, which the member session tells.
 			wait = min(2*wait, mostWait)
 		}
-		if !pauseFor(ctx, pause) {
+		if !pace.Sleep(ctx, pause) {
 			return
 		}
 	}

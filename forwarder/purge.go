@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/tailrace-go/tailrace/bus/outbox"
+	"github.com/tailrace-go/tailrace/forwarder/internal/pace"
 )
 
 const (
@@ -33,7 +34,7 @@ type purger struct {
 func (f *Forwarder) purge(ctx context.Context, owner func() bool) {
 	p := &purger{Forwarder: f}
 	// A partitioned outbox may be short of partitions after a while without a forwarder.
-	for wait := time.Duration(0); pauseFor(ctx, wait); wait = f.config.PurgeInterval {
+	for wait := time.Duration(0); pace.Sleep(ctx, wait); wait = f.config.PurgeInterval {
 		if err := p.round(ctx, wait > 0 && owner()); err != nil && ctx.Err() == nil {
 			f.config.Logger.Warn("could not end what is past the retention; trying again at the next interval", "error", err)
 		}
@@ -84,7 +85,7 @@ func (p *purger) delete(ctx context.Context, after, upTo int64) (end int64, err 
 			return after, nil
 		}
 		after = last
-		if !pauseFor(ctx, purgePause) {
+		if !pace.Sleep(ctx, purgePause) {
 			return after, ctx.Err()
 		}
 	}

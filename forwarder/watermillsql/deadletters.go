@@ -6,6 +6,7 @@ import (
 	"github.com/tailrace-go/tailrace/bus/deadletter"
 	"github.com/tailrace-go/tailrace/bus/delivery"
 	"github.com/tailrace-go/tailrace/forwarder/internal/letters"
+	"github.com/tailrace-go/tailrace/forwarder/internal/pace"
 )
 
 // bury sends the copy of a message that has no attempts left to the dead letters. Its key waits until the
@@ -49,7 +50,7 @@ func (s *session) unburied(e *entry, verdict delivery.Verdict) {
 	}
 	e.letter = nil
 	k := s.hold(e)
-	wait := max(s.backoff(max(1, e.attempts)), probeMin)
+	wait := max(pace.Backoff(s.config.RetryMin, s.config.RetryMax, max(1, e.attempts)), probeMin)
 	s.log.Error("the copy of a dead message could not be delivered; nothing behind it is read until it can: create the dead-letter topic, or let this client write to it",
 		"dead_letter_topic", s.config.DeadLetterTopic, "message_uuid", e.uuid(), "offset", e.at.offset, "retry_in", wait, "error", verdict.Err)
 	s.graves = verdict.Err

@@ -1,10 +1,10 @@
 package watermillsql
 
 import (
-	"math/rand/v2"
 	"time"
 
 	"github.com/tailrace-go/tailrace/bus/delivery"
+	"github.com/tailrace-go/tailrace/forwarder/internal/pace"
 )
 
 // place sends the rows of a chunk on their way, or has them wait behind what holds their key or topic back.
@@ -147,20 +147,11 @@ func (s *session) refused(e *entry, reason error) {
 	var wait time.Duration
 	if !e.doomed {
 		if !s.draining {
-			wait = s.backoff(e.attempts)
+			wait = pace.Backoff(s.config.RetryMin, s.config.RetryMax, e.attempts)
 		}
 		s.log.Warn("a message was refused; its key waits, others flow", "topic", k.topic.name, "message_uuid", e.uuid(),
 			"offset", e.at.offset, "attempt", e.attempts, "attempts", s.config.Attempts, "retry_in", wait, "error", reason)
 	}
 	s.metrics.retried(k.topic.name)
 	s.wake(k, time.Now().Add(wait))
-}
-
-// backoff is the wait before a message's next attempt: doubling, with jitter.
-func (s *session) backoff(attempts int) time.Duration {
-	wait := s.config.RetryMax
-	if shift := attempts - 1; shift < 30 {
-		wait = min(wait, s.config.RetryMin<<shift)
-	}
-	return wait - time.Duration(rand.Int64N(int64(wait)/5+1))
 }

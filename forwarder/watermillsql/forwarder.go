@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"sync/atomic"
 	"time"
 
 	"github.com/tailrace-go/tailrace/forwarder"
+	"github.com/tailrace-go/tailrace/forwarder/internal/pace"
 	"github.com/tailrace-go/tailrace/internal/pglease"
 	"github.com/tailrace-go/tailrace/internal/pgtable"
 )
@@ -100,12 +100,8 @@ func (f *Forwarder) Run(ctx context.Context) error {
 			pause = wait
 			wait = min(2*wait, mostWait)
 		}
-		timer := time.NewTimer(pause - time.Duration(rand.Int64N(int64(pause)/4+1)))
-		select {
-		case <-ctx.Done():
-			timer.Stop()
+		if !pace.Sleep(ctx, pace.Jitter(pause)) {
 			return nil
-		case <-timer.C:
 		}
 	}
 }
