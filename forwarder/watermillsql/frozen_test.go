@@ -40,7 +40,7 @@ func TestFrozenOwner(t *testing.T) {
 		return uuids
 	}
 	frozen := newFreezer(b)
-	first := b.forwarder(func(c *watermillsql.Config) { c.DB, c.Sender, c.Lease = frozen.db, frozen, 2*time.Second })
+	first := b.forwarder(func(c *watermillsql.Config) { c.DB, c.Sender = frozen.db, frozen })
 	b.run(first)
 	t.Cleanup(frozen.thaw) // before the forwarder is stopped
 	eventually(t, "the first owns", func() bool { return first.Status().State == forwarder.Owner })
