@@ -3,10 +3,7 @@ package forwarder
 import (
 	"cmp"
 	"database/sql"
-	"errors"
-	"fmt"
 	"log/slog"
-	"os"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -14,7 +11,7 @@ import (
 
 	"github.com/tailrace-go/tailrace/bus/delivery"
 	"github.com/tailrace-go/tailrace/bus/outbox"
-	"github.com/tailrace-go/tailrace/topics"
+	"github.com/tailrace-go/tailrace/forwarder/internal/settings"
 )
 
 // Config says what a [Forwarder] forwards, to where, and how. DB and Sender are required; every other
@@ -95,64 +92,30 @@ const connections = 3
 
 // withDefaults returns the completed configuration, or every mistake in it.
 func (c Config) withDefaults() (Config, error) {
-	var faults []error
-	fault := func(bad bool, format string, args ...any) {
-		if bad {
-			faults = append(faults, fmt.Errorf(format, args...))
-		}
-	}
-	fault(c.DB == nil, "DB is nil: pass the *sql.DB that holds the outbox")
-	if c.DB != nil {
-		most := c.DB.Stats().MaxOpenConnections
-		fault(most > 0 && most < connections, "DB may open %d connections, the forwarder needs %d: SetMaxOpenConns(%d) or more", most, connections, connections)
-	}
-	fault(c.Sender == nil, "Sender is nil: pass a kafka.Sender, or NewPublisherSender over a Watermill publisher")
-	fault(c.BatchSize < 0 || c.BatchSize > 1<<refBits, "BatchSize is %d: it must be between 1 and %d, or 0 for the default", c.BatchSize, 1<<refBits)
-	fault(c.Window < 0, "Window is %d: it must be positive, or 0 for the default", c.Window)
-	fault(c.WindowBytes < 0, "WindowBytes is %d: it must be positive, or 0 for the default", c.WindowBytes)
-	for _, d := range []struct {
-		name  string
-		value *time.Duration
-		or    time.Duration
-	}{
-		{"PollMin", &c.PollMin, 2 * time.Millisecond},
-		{"PollMax", &c.PollMax, 100 * time.Millisecond},
-		{"Lease", &c.Lease, 1200 * time.Millisecond},
-		{"StandbyPoll", &c.StandbyPoll, 200 * time.Millisecond},
-		{"RetryMin", &c.RetryMin, time.Second},
-		{"RetryMax", &c.RetryMax, 5 * time.Minute},
-		{"TopicRetryMin", &c.TopicRetryMin, time.Minute},
-		{"TopicRetryMax", &c.TopicRetryMax, 15 * time.Minute},
-		{"Retention", &c.Retention, 7 * 24 * time.Hour},
-		{"PurgeInterval", &c.PurgeInterval, time.Minute},
-		{"SweepInterval", &c.SweepInterval, 10 * time.Second},
-		{"DrainTimeout", &c.DrainTimeout, 15 * time.Second},
-	} {
-		fault(*d.value < 0, "%s is %v: it must be positive, or 0 for the default of %v", d.name, *d.value, d.or)
-		*d.value = cmp.Or(*d.value, d.or)
-	}
-	fault(c.PollMin > c.PollMax, "PollMin %v is above PollMax %v", c.PollMin, c.PollMax)
-	fault(c.RetryMin > c.RetryMax, "RetryMin %v is above RetryMax %v", c.RetryMin, c.RetryMax)
-	fault(c.TopicRetryMin > c.TopicRetryMax, "TopicRetryMin %v is above TopicRetryMax %v", c.TopicRetryMin, c.TopicRetryMax)
-	fault(c.Lease < 100*time.Millisecond, "Lease is %v: below 100ms a pause of the process would lose the outbox", c.Lease)
+	var faults settings.Faults
+	faults.DB(c.DB, "the outbox", connections)
+	faults.If(c.Sender == nil, "Sender is nil: pass a kafka.Sender, or NewPublisherSender over a Watermill publisher")
+	faults.Window(&c.BatchSize, &c.Window, &c.WindowBytes, 1<<refBits, 8000)
+	faults.Duration("PollMin", &c.PollMin, 2*time.Millisecond)
+	faults.Duration("PollMax", &c.PollMax, 100*time.Millisecond)
+	faults.Duration("Lease", &c.Lease, 1200*time.Millisecond)
+	faults.Duration("StandbyPoll", &c.StandbyPoll, 200*time.Millisecond)
+	faults.Duration("RetryMin", &c.RetryMin, time.Second)
+	faults.Duration("RetryMax", &c.RetryMax, 5*time.Minute)
+	faults.Duration("TopicRetryMin", &c.TopicRetryMin, time.Minute)
+	faults.Duration("TopicRetryMax", &c.TopicRetryMax, 15*time.Minute)
+	faults.Duration("Retention", &c.Retention, 7*24*time.Hour)
+	faults.Duration("PurgeInterval", &c.PurgeInterval, time.Minute)
+	faults.Duration("SweepInterval", &c.SweepInterval, 10*time.Second)
+	faults.Duration("DrainTimeout", &c.DrainTimeout, 15*time.Second)
+	faults.If(c.PollMin > c.PollMax, "PollMin %v is above PollMax %v", c.PollMin, c.PollMax)
+	faults.If(c.RetryMin > c.RetryMax, "RetryMin %v is above RetryMax %v", c.RetryMin, c.RetryMax)
+	faults.If(c.TopicRetryMin > c.TopicRetryMax, "TopicRetryMin %v is above TopicRetryMax %v", c.TopicRetryMin, c.TopicRetryMax)
+	faults.If(c.Lease < 100*time.Millisecond, "Lease is %v: below 100ms a pause of the process would lose the outbox", c.Lease)
 	c.Name = cmp.Or(c.Name, c.Table, outbox.DefaultTable)
-	c.BatchSize = cmp.Or(c.BatchSize, 2000)
-	c.Window = cmp.Or(c.Window, 8000)
-	c.WindowBytes = cmp.Or(c.WindowBytes, 64<<20)
-	c.DeadLetterTopic = cmp.Or(c.DeadLetterTopic, "marty.dead.letter.queue")
-	if err := topics.Check(c.DeadLetterTopic); err != nil {
-		faults = append(faults, fmt.Errorf("DeadLetterTopic: %w", err))
-	}
-	if c.Owner == "" {
-		host, _ := os.Hostname()
-		c.Owner = fmt.Sprintf("%s:%d", cmp.Or(host, "localhost"), os.Getpid())
-	}
-	if c.Logger == nil {
-		c.Logger = slog.Default()
-	}
+	faults.DeadLetterTopic(&c.DeadLetterTopic)
+	c.Owner = settings.Owner(c.Owner)
+	c.Logger = cmp.Or(c.Logger, slog.Default())
 	c.wake = make(chan struct{}, 1)
-	if len(faults) > 0 {
-		return c, fmt.Errorf("forwarder: bad configuration: %w", errors.Join(faults...))
-	}
-	return c, nil
+	return c, faults.Err("forwarder")
 }

@@ -4,8 +4,6 @@ import (
 	"cmp"
 	"context"
 	"database/sql"
-	"errors"
-	"fmt"
 	"log/slog"
 	"slices"
 	"sync"
@@ -14,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/tailrace-go/tailrace/bus/outbox"
+	"github.com/tailrace-go/tailrace/forwarder/internal/settings"
 )
 
 // DefaultGroup is the name of the group when none is configured.
@@ -82,9 +81,8 @@ func NewGroup(config GroupConfig) (_ *Group, err error) {
 			g.unregister()
 		}
 	}()
-	faults := config.faults()
-	if len(faults) > 0 {
-		return nil, fmt.Errorf("forwarder: bad configuration: %w", errors.Join(faults...))
+	if err := config.check(); err != nil {
+		return nil, err
 	}
 	for _, o := range config.Outboxes {
 		d := g.database(o.DB)
@@ -104,32 +102,28 @@ func NewGroup(config GroupConfig) (_ *Group, err error) {
 	return g, nil
 }
 
-func (c GroupConfig) faults() (faults []error) {
-	fault := func(bad bool, format string, args ...any) {
-		if bad {
-			faults = append(faults, fmt.Errorf(format, args...))
-		}
-	}
-	fault(len(c.Outboxes) == 0, "there are no Outboxes: give at least one")
-	fault(c.Forwarder.DB != nil || c.Forwarder.Table != "" || c.Forwarder.Name != "", "Forwarder has a DB, a Table or a Name: each Outbox has its own")
+func (c GroupConfig) check() error {
+	var faults settings.Faults
+	faults.If(len(c.Outboxes) == 0, "there are no Outboxes: give at least one")
+	faults.If(c.Forwarder.DB != nil || c.Forwarder.Table != "" || c.Forwarder.Name != "", "Forwarder has a DB, a Table or a Name: each Outbox has its own")
 	names, tables := map[string]bool{}, map[place]bool{}
 	perDatabase := map[*sql.DB]int{}
 	for _, o := range c.Outboxes {
 		table := cmp.Or(o.Table, outbox.DefaultTable)
 		name := cmp.Or(o.Name, table)
-		fault(o.DB == nil, "outbox %s has no DB: pass the *sql.DB that holds it", name)
-		fault(names[name], "two outboxes are called %s: give each a Name of its own", name)
-		fault(tables[place{o.DB, table}], "table %s of one database stands there twice", table)
+		faults.If(o.DB == nil, "outbox %s has no DB: pass the *sql.DB that holds it", name)
+		faults.If(names[name], "two outboxes are called %s: give each a Name of its own", name)
+		faults.If(tables[place{o.DB, table}], "table %s of one database stands there twice", table)
 		names[name], tables[place{o.DB, table}] = true, true
 		perDatabase[o.DB]++
 	}
 	for db, n := range perDatabase {
 		if db != nil {
 			most := db.Stats().MaxOpenConnections
-			fault(most > 0 && most < n+connections, "a DB may open %d connections, its %d outboxes need %d: SetMaxOpenConns(%d) or more", most, n, n+connections, n+connections)
+			faults.If(most > 0 && most < n+connections, "a DB may open %d connections, its %d outboxes need %d: SetMaxOpenConns(%d) or more", most, n, n+connections, n+connections)
 		}
 	}
-	return faults
+	return faults.Err("forwarder")
 }
 
 // list returns what is asked for the outbox's tables.

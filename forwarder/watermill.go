@@ -19,7 +19,7 @@ import (
 	"github.com/tailrace-go/tailrace/bus/delivery"
 	"github.com/tailrace-go/tailrace/bus/outbox"
 	"github.com/tailrace-go/tailrace/forwarder/internal/sends"
-	"github.com/tailrace-go/tailrace/topics"
+	"github.com/tailrace-go/tailrace/forwarder/internal/settings"
 )
 
 // WatermillConfig says how a [WatermillEngine] forwards. DB and Publisher are required.
@@ -73,29 +73,13 @@ type WatermillEngine struct {
 
 // NewWatermillEngine checks the configuration, reporting every mistake at once, and starts nothing.
 func NewWatermillEngine(config WatermillConfig) (*WatermillEngine, error) {
-	var faults []error
-	if config.Publisher == nil {
-		faults = append(faults, errors.New("the Publisher is nil: pass a bus/kafka Publisher, or any other of Watermill's"))
-	}
-	config.DeadLetterTopic = cmp.Or(config.DeadLetterTopic, "marty.dead.letter.queue")
-	if err := topics.Check(config.DeadLetterTopic); err != nil {
-		faults = append(faults, fmt.Errorf("DeadLetterTopic: %w", err))
-	}
-	for _, d := range []struct {
-		name  string
-		value *time.Duration
-		or    time.Duration
-	}{
-		{"StandbyPoll", &config.StandbyPoll, 200 * time.Millisecond},
-		{"Retention", &config.Retention, 7 * 24 * time.Hour},
-		{"PurgeInterval", &config.PurgeInterval, time.Minute},
-		{"DrainTimeout", &config.DrainTimeout, 15 * time.Second},
-	} {
-		if *d.value < 0 {
-			faults = append(faults, fmt.Errorf("%s is %v: it must be positive, or 0 for the default of %v", d.name, *d.value, d.or))
-		}
-		*d.value = cmp.Or(*d.value, d.or)
-	}
+	var faults settings.Faults
+	faults.If(config.Publisher == nil, "the Publisher is nil: pass a bus/kafka Publisher, or any other of Watermill's")
+	faults.DeadLetterTopic(&config.DeadLetterTopic)
+	faults.Duration("StandbyPoll", &config.StandbyPoll, 200*time.Millisecond)
+	faults.Duration("Retention", &config.Retention, 7*24*time.Hour)
+	faults.Duration("PurgeInterval", &config.PurgeInterval, time.Minute)
+	faults.Duration("DrainTimeout", &config.DrainTimeout, 15*time.Second)
 	if config.Logger == nil {
 		config.Logger = slog.Default()
 	}
@@ -110,11 +94,10 @@ func NewWatermillEngine(config WatermillConfig) (*WatermillEngine, error) {
 	if config.Publisher == nil {
 		e.subscriber.DeadLetterTopic = "" // One mistake is told once.
 	}
-	if _, err := outbox.NewSubscriber(e.subscriber, nil); err != nil {
-		faults = append(faults, err)
-	}
-	if len(faults) > 0 {
-		return nil, fmt.Errorf("forwarder: bad configuration: %w", errors.Join(faults...))
+	_, err := outbox.NewSubscriber(e.subscriber, nil)
+	faults.Add(err)
+	if err := faults.Err("forwarder"); err != nil {
+		return nil, err
 	}
 	if err := e.observe(); err != nil {
 		return nil, err

@@ -3,10 +3,8 @@ package watermillsql
 import (
 	"cmp"
 	"database/sql"
-	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"time"
 
 	wsql "github.com/ThreeDotsLabs/watermill-sql/v3/pkg/sql"
@@ -14,7 +12,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/tailrace-go/tailrace/bus/delivery"
-	"github.com/tailrace-go/tailrace/topics"
+	"github.com/tailrace-go/tailrace/forwarder/internal/settings"
 )
 
 // Config says what a [Forwarder] forwards, to where, and how. DB and Sender are required; every other
@@ -90,66 +88,30 @@ const DefaultTopic = "forwarder_topic"
 
 // withDefaults returns the completed configuration, or every mistake in it.
 func (c Config) withDefaults() (Config, error) {
-	var faults []error
-	fault := func(bad bool, format string, args ...any) {
-		if bad {
-			faults = append(faults, fmt.Errorf(format, args...))
-		}
-	}
-	fault(c.DB == nil, "DB is nil: pass the *sql.DB that holds Watermill's tables")
-	if c.DB != nil {
-		most := c.DB.Stats().MaxOpenConnections
-		fault(most > 0 && most < connections, "DB may open %d connections, the forwarder needs %d: SetMaxOpenConns(%d) or more", most, connections, connections)
-	}
-	fault(c.Sender == nil, "Sender is nil: pass a kafka.Sender")
+	var faults settings.Faults
+	faults.DB(c.DB, "Watermill's tables", connections)
+	faults.If(c.Sender == nil, "Sender is nil: pass a kafka.Sender")
 	c.Topic = cmp.Or(c.Topic, DefaultTopic)
-	if err := checkTopic(c.Topic); err != nil {
-		faults = append(faults, err)
-	}
-	fault(c.Attempts < 0, "Attempts is %d: it must be positive, or 0 for the default", c.Attempts)
-	fault(c.BatchSize < 0 || c.BatchSize > 1<<refBits, "BatchSize is %d: it must be between 1 and %d, or 0 for the default", c.BatchSize, 1<<refBits)
-	fault(c.Window < 0, "Window is %d: it must be positive, or 0 for the default", c.Window)
-	fault(c.WindowBytes < 0, "WindowBytes is %d: it must be positive, or 0 for the default", c.WindowBytes)
-	for _, d := range []struct {
-		name  string
-		value *time.Duration
-		or    time.Duration
-	}{
-		{"PollMin", &c.PollMin, 2 * time.Millisecond},
-		{"PollMax", &c.PollMax, 50 * time.Millisecond},
-		{"Lease", &c.Lease, 1200 * time.Millisecond},
-		{"StandbyPoll", &c.StandbyPoll, 200 * time.Millisecond},
-		{"LockTimeout", &c.LockTimeout, 500 * time.Millisecond},
-		{"RetryMin", &c.RetryMin, time.Second},
-		{"RetryMax", &c.RetryMax, time.Minute},
-		{"DrainTimeout", &c.DrainTimeout, 15 * time.Second},
-	} {
-		fault(*d.value < 0, "%s is %v: it must be positive, or 0 for the default of %v", d.name, *d.value, d.or)
-		*d.value = cmp.Or(*d.value, d.or)
-	}
-	fault(c.PollMin > c.PollMax, "PollMin %v is above PollMax %v", c.PollMin, c.PollMax)
-	fault(c.RetryMin > c.RetryMax, "RetryMin %v is above RetryMax %v", c.RetryMin, c.RetryMax)
-	fault(c.Lease < 100*time.Millisecond, "Lease is %v: below 100ms a pause of the process would lose the tables", c.Lease)
-	fault(c.LockTimeout < time.Millisecond, "LockTimeout is %v: it must be at least 1ms", c.LockTimeout)
+	faults.Add(checkTopic(c.Topic))
+	faults.If(c.Attempts < 0, "Attempts is %d: it must be positive, or 0 for the default", c.Attempts)
+	faults.Window(&c.BatchSize, &c.Window, &c.WindowBytes, 1<<refBits, 40_000)
+	faults.Duration("PollMin", &c.PollMin, 2*time.Millisecond)
+	faults.Duration("PollMax", &c.PollMax, 50*time.Millisecond)
+	faults.Duration("Lease", &c.Lease, 1200*time.Millisecond)
+	faults.Duration("StandbyPoll", &c.StandbyPoll, 200*time.Millisecond)
+	faults.Duration("LockTimeout", &c.LockTimeout, 500*time.Millisecond)
+	faults.Duration("RetryMin", &c.RetryMin, time.Second)
+	faults.Duration("RetryMax", &c.RetryMax, time.Minute)
+	faults.Duration("DrainTimeout", &c.DrainTimeout, 15*time.Second)
+	faults.If(c.PollMin > c.PollMax, "PollMin %v is above PollMax %v", c.PollMin, c.PollMax)
+	faults.If(c.RetryMin > c.RetryMax, "RetryMin %v is above RetryMax %v", c.RetryMin, c.RetryMax)
+	faults.If(c.Lease < 100*time.Millisecond, "Lease is %v: below 100ms a pause of the process would lose the tables", c.Lease)
+	faults.If(c.LockTimeout < time.Millisecond, "LockTimeout is %v: it must be at least 1ms", c.LockTimeout)
 	c.Attempts = cmp.Or(c.Attempts, 3)
-	c.BatchSize = cmp.Or(c.BatchSize, 2000)
-	c.Window = cmp.Or(c.Window, 40_000)
-	c.WindowBytes = cmp.Or(c.WindowBytes, 64<<20)
-	c.DeadLetterTopic = cmp.Or(c.DeadLetterTopic, "marty.dead.letter.queue")
-	if err := topics.Check(c.DeadLetterTopic); err != nil {
-		faults = append(faults, fmt.Errorf("DeadLetterTopic: %w", err))
-	}
-	if c.Owner == "" {
-		host, _ := os.Hostname()
-		c.Owner = fmt.Sprintf("%s:%d", cmp.Or(host, "localhost"), os.Getpid())
-	}
-	if c.Logger == nil {
-		c.Logger = slog.Default()
-	}
-	if len(faults) > 0 {
-		return c, fmt.Errorf("watermillsql: bad configuration: %w", errors.Join(faults...))
-	}
-	return c, nil
+	faults.DeadLetterTopic(&c.DeadLetterTopic)
+	c.Owner = settings.Owner(c.Owner)
+	c.Logger = cmp.Or(c.Logger, slog.Default())
+	return c, faults.Err("watermillsql")
 }
 
 // checkTopic is watermill-sql's rule for topics, which become tables' names.
