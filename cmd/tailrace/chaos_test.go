@@ -16,10 +16,7 @@ import (
 func TestChaos(t *testing.T) {
 	t.Parallel()
 	const share = 500
-	rounds := 5
-	if long() {
-		rounds = 40
-	}
+	rounds := often(5, 40)
 	random := seeded(t)
 	b, server := setupOwnServer(t)
 	b.broker.ProduceLatency(10 * time.Millisecond)

@@ -187,10 +187,7 @@ func TestDeadLettersList(t *testing.T) {
 // TestDeadLettersKilledInTheMiddle: a run is killed again and again; the next one goes on.
 func TestDeadLettersKilledInTheMiddle(t *testing.T) {
 	t.Parallel()
-	kills, n := 3, 4000
-	if long() {
-		kills, n = 10, 20_000
-	}
+	kills, n := often(3, 10), often(4000, 20_000)
 	b := newLetterBox(t)
 	b.die(n)
 	b.broker.ProduceLatency(10 * time.Millisecond)

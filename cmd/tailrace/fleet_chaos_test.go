@@ -19,10 +19,7 @@ const (
 // evenly after each change, and nothing is sent twice.
 func TestFleetComesAndGoes(t *testing.T) {
 	t.Parallel()
-	rounds := 6
-	if long() {
-		rounds = 15
-	}
+	rounds := often(6, 15)
 	random := seeded(t)
 	f := setupFleet(t, fleetOutboxes, nil)
 	f.broker.ProduceLatency(5 * time.Millisecond)
@@ -56,10 +53,7 @@ func TestFleetComesAndGoes(t *testing.T) {
 // a time. All outboxes are owned evenly after each change.
 func TestFleetChaos(t *testing.T) {
 	t.Parallel()
-	rounds := 7
-	if long() {
-		rounds = 20
-	}
+	rounds := often(7, 20)
 	random := seeded(t)
 	f := setupFleet(t, fleetOutboxes, nil)
 	f.broker.ProduceLatency(10 * time.Millisecond)

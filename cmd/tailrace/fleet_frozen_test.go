@@ -18,10 +18,7 @@ import (
 func TestFrozenOwnerOfMany(t *testing.T) {
 	t.Parallel()
 	const share = 500
-	freezes := 1
-	if long() {
-		freezes = 3
-	}
+	freezes := often(1, 3)
 	f := setupFleet(t, fleetOutboxes, map[string]string{"max.message.bytes": "4096"}) // so that a window is many batches
 	f.broker.ProduceLatency(20 * time.Millisecond)
 	direct := f.flags()

@@ -14,7 +14,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/tailrace-go/tailrace/bus/bustest"
 	"github.com/tailrace-go/tailrace/bus/outbox"
@@ -61,10 +60,7 @@ type fleetDatabase struct {
 func setupFleet(t testing.TB, outboxes int, topicConfigs map[string]string) *fleet {
 	t.Helper()
 	f := &fleet{t: t, broker: bustest.Kafka(t), binary: binary}
-	client, err := kgo.NewClient(kgo.SeedBrokers(f.broker.Brokers()...))
-	require.NoError(t, err)
-	t.Cleanup(client.Close)
-	f.admin = kadm.NewClient(client)
+	f.admin = administer(t, f.broker)
 	f.databases = make([]fleetDatabase, 2)
 	for i := range f.databases {
 		d := &f.databases[i]
@@ -245,12 +241,9 @@ func (f *fleet) names() (names []string) {
 }
 
 // arrived is how many records the topics hold.
-func (f *fleet) arrived() (n int) {
+func (f *fleet) arrived() int {
 	f.t.Helper()
-	offsets, err := f.admin.ListEndOffsets(f.t.Context(), f.names()...)
-	require.NoError(f.t, err)
-	offsets.Each(func(o kadm.ListedOffset) { n += int(o.Offset) })
-	return n
+	return recordsIn(f.t, f.admin, f.names()...)
 }
 
 func (f *fleet) waitArrived(n int) {

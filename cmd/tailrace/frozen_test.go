@@ -14,10 +14,7 @@ import (
 func TestFrozenOwnerIsReplaced(t *testing.T) {
 	t.Parallel()
 	const lease = "500ms"
-	freezes := 2
-	if long() {
-		freezes = 6
-	}
+	freezes := often(2, 6)
 	b := setup(t)
 	b.broker.ProduceLatency(20 * time.Millisecond)
 	pair := b.startPair("--lease", lease)
@@ -54,10 +51,7 @@ func TestFrozenOwnerIsReplaced(t *testing.T) {
 func TestShortFreeze(t *testing.T) {
 	t.Parallel()
 	const lease = 1600 * time.Millisecond // the server waits for 2s
-	freezes := 2
-	if long() {
-		freezes = 6
-	}
+	freezes := often(2, 6)
 	b := setup(t)
 	b.broker.ProduceLatency(20 * time.Millisecond)
 	p := b.forward("--lease", lease.String())

@@ -12,10 +12,7 @@ import (
 // way, and started again.
 func TestKilledInTheMiddle(t *testing.T) {
 	t.Parallel()
-	kills, events := 3, 6_000
-	if long() {
-		kills, events = 10, 20_000
-	}
+	kills, events := often(3, 10), often(6_000, 20_000)
 	b := setup(t)
 	// Requests take a while, so that a kill finds some of them unanswered.
 	b.broker.ProduceLatency(20 * time.Millisecond)

@@ -86,19 +86,29 @@ func setupOn(t testing.TB, db *sql.DB, dsn string, table outbox.MigrateConfig) *
 	_, err := outbox.Migrate(t.Context(), db, table)
 	require.NoError(t, err)
 	b.broker.CreateTopic(t, topic, 6, nil)
-	client, err := kgo.NewClient(kgo.SeedBrokers(b.broker.Brokers()...))
+	b.admin = administer(t, b.broker)
+	return b
+}
+
+// administer returns what asks the broker about its topics.
+func administer(t testing.TB, broker *bustest.Broker) *kadm.Client {
+	t.Helper()
+	client, err := kgo.NewClient(kgo.SeedBrokers(broker.Brokers()...))
 	require.NoError(t, err)
 	t.Cleanup(client.Close)
-	b.admin = kadm.NewClient(client)
-	return b
+	return kadm.NewClient(client)
 }
 
 // arrived is how many records the topic holds.
 func (b *bundle) arrived() int {
 	b.t.Helper()
-	offsets, err := b.admin.ListEndOffsets(b.t.Context(), topic)
-	require.NoError(b.t, err)
-	n := 0
+	return recordsIn(b.t, b.admin, topic)
+}
+
+func recordsIn(t testing.TB, admin *kadm.Client, topics ...string) (n int) {
+	t.Helper()
+	offsets, err := admin.ListEndOffsets(t.Context(), topics...)
+	require.NoError(t, err)
 	offsets.Each(func(o kadm.ListedOffset) { n += int(o.Offset) })
 	return n
 }
@@ -145,6 +155,14 @@ func (b *bundle) owner() (pid int) {
 
 // long is true when the tests may take minutes.
 func long() bool { return os.Getenv("TAILRACE_LONG") == "1" }
+
+// often is how often a test does what it is about: as a rule, or when it may take minutes.
+func often(rule, inLong int) int {
+	if long() {
+		return inLong
+	}
+	return rule
+}
 
 func within(t testing.TB, d time.Duration) context.Context {
 	t.Helper()
