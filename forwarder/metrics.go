@@ -7,6 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/tailrace-go/tailrace/forwarder/internal/labels"
+	"github.com/tailrace-go/tailrace/forwarder/internal/meters"
 )
 
 // metrics are the forwarder's, named by the Prometheus conventions.
@@ -33,77 +34,51 @@ const (
 )
 
 func newMetrics(registerer prometheus.Registerer, name string) (*metrics, error) {
-	constant := prometheus.Labels{"outbox": name}
-	var all []prometheus.Collector
-	counter := func(name, help string) prometheus.Counter {
-		c := prometheus.NewCounter(prometheus.CounterOpts{Namespace: "tailrace", Subsystem: "forwarder", Name: name, Help: help, ConstLabels: constant})
-		all = append(all, c)
-		return c
-	}
-	by := func(label, name, help string) *prometheus.CounterVec {
-		c := prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "tailrace", Subsystem: "forwarder", Name: name, Help: help, ConstLabels: constant}, []string{label})
-		all = append(all, c)
-		return c
-	}
-	gauge := func(name, help string) prometheus.Gauge {
-		g := prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "tailrace", Subsystem: "forwarder", Name: name, Help: help, ConstLabels: constant})
-		all = append(all, g)
-		return g
-	}
-	histogram := func(name, help string, buckets []float64) prometheus.Histogram {
-		h := prometheus.NewHistogram(prometheus.HistogramOpts{Namespace: "tailrace", Subsystem: "forwarder", Name: name, Help: help, ConstLabels: constant, Buckets: buckets})
-		all = append(all, h)
-		return h
-	}
+	set := meters.New(name)
 	seconds := prometheus.ExponentialBuckets(0.0005, 2, 14)
 	rows := prometheus.ExponentialBuckets(1, 4, 8)
 	m := &metrics{
-		forwardedTotal: by("topic", "events_total", "Events that the broker acknowledged, by destination topic."),
-		retriedTotal:   by("topic", "retries_total", "Attempts counted against events, by destination topic."),
-		deadTotal:      by("topic", "dead_events_total", "Events that spent their attempts and went to the dead-letter topic, by destination topic."),
-		lateTotal:      counter("late_rows_total", "Rows found behind the reader's position, since their transaction committed after a later one."),
-		sweptTotal:     counter("swept_rows_total", "Pending rows found by the sweep: made pending again, or written behind the reader."),
-		purgedTotal:    counter("purged_rows_total", "Processed rows deleted after the retention."),
-		strayTotal:     counter("stray_rows_total", "Rows written to a shard that their key had left, by who does not choose among the shards."),
-		readSeconds:    histogram("read_duration_seconds", "Time of a read of the outbox.", seconds),
-		readRows:       histogram("read_rows", "Rows that a read of the outbox returned.", rows),
-		settleSeconds:  histogram("settle_duration_seconds", "Time of a statement that settles rows.", seconds),
-		settleRows:     histogram("settle_rows", "Rows settled by a statement.", rows),
-		batchEvents:    histogram("batch_events", "Events of a batch that the broker acknowledged.", rows),
-		produceSeconds: histogram("produce_duration_seconds", "Time from a batch's first request to its acknowledgement, by the broker, resends included.", seconds),
-		forwardSeconds: histogram("forward_duration_seconds", "Time from an event's created_at, which is when its transaction began, to its acknowledgement by the broker.", prometheus.ExponentialBuckets(0.001, 2, 20)),
-		inFlight:       gauge("in_flight_rows", "Rows read and not settled yet."),
-		waitingRows:    gauge("waiting_rows", "Rows that wait behind a refused event or a paused topic."),
-		pausedTopics:   gauge("paused_topics", "Topics that are unknown or not authorised."),
-		gapCount:       gauge("gaps", "Ranges of ids that were given out and not seen yet."),
-		owning:         gauge("owner", "1 while this process owns the outbox."),
-		closedShard:    gauge("closed_shard", "1 while this process owns a new shard that waits for the older ones."),
-		pendingRows:    gauge("pending_rows", "Rows that are not delivered yet and not dead, every 5 seconds. Of those not read yet, 10,000 are counted and more are estimated."),
-		oldestSeconds:  gauge("oldest_pending_age_seconds", "Age, since created_at, of the oldest row that is not delivered yet and not dead, every 5 seconds."),
-		ownedSince:     gauge("owned_since_timestamp_seconds", "Since when this process owns the outbox, in seconds since 1970; 0 while it does not."),
-		handovers:      by("way", "handovers_total", "Times that this process came to own the outbox (taken), gave it back (given), or lost it (lost)."),
-		room:           gauge("partition_room_events", "For how many more events a partitioned outbox has partitions; 0 for a plain table."),
-		droppedTotal:   counter("dropped_partitions_total", "Partitions of a partitioned outbox dropped after the retention."),
+		forwardedTotal: set.CounterBy("topic", "events_total", "Events that the broker acknowledged, by destination topic."),
+		retriedTotal:   set.CounterBy("topic", "retries_total", "Attempts counted against events, by destination topic."),
+		deadTotal:      set.CounterBy("topic", "dead_events_total", "Events that spent their attempts and went to the dead-letter topic, by destination topic."),
+		lateTotal:      set.Counter("late_rows_total", "Rows found behind the reader's position, since their transaction committed after a later one."),
+		sweptTotal:     set.Counter("swept_rows_total", "Pending rows found by the sweep: made pending again, or written behind the reader."),
+		purgedTotal:    set.Counter("purged_rows_total", "Processed rows deleted after the retention."),
+		strayTotal:     set.Counter("stray_rows_total", "Rows written to a shard that their key had left, by who does not choose among the shards."),
+		readSeconds:    set.Histogram("read_duration_seconds", "Time of a read of the outbox.", seconds),
+		readRows:       set.Histogram("read_rows", "Rows that a read of the outbox returned.", rows),
+		settleSeconds:  set.Histogram("settle_duration_seconds", "Time of a statement that settles rows.", seconds),
+		settleRows:     set.Histogram("settle_rows", "Rows settled by a statement.", rows),
+		batchEvents:    set.Histogram("batch_events", "Events of a batch that the broker acknowledged.", rows),
+		produceSeconds: set.Histogram("produce_duration_seconds", "Time from a batch's first request to its acknowledgement, by the broker, resends included.", seconds),
+		forwardSeconds: set.Histogram("forward_duration_seconds", "Time from an event's created_at, which is when its transaction began, to its acknowledgement by the broker.", prometheus.ExponentialBuckets(0.001, 2, 20)),
+		inFlight:       set.Gauge("in_flight_rows", "Rows read and not settled yet."),
+		waitingRows:    set.Gauge("waiting_rows", "Rows that wait behind a refused event or a paused topic."),
+		pausedTopics:   set.Gauge("paused_topics", "Topics that are unknown or not authorised."),
+		gapCount:       set.Gauge("gaps", "Ranges of ids that were given out and not seen yet."),
+		owning:         set.Gauge("owner", "1 while this process owns the outbox."),
+		closedShard:    set.Gauge("closed_shard", "1 while this process owns a new shard that waits for the older ones."),
+		pendingRows:    set.Gauge("pending_rows", "Rows that are not delivered yet and not dead, every 5 seconds. Of those not read yet, 10,000 are counted and more are estimated."),
+		oldestSeconds:  set.Gauge("oldest_pending_age_seconds", "Age, since created_at, of the oldest row that is not delivered yet and not dead, every 5 seconds."),
+		ownedSince:     set.Gauge("owned_since_timestamp_seconds", "Since when this process owns the outbox, in seconds since 1970; 0 while it does not."),
+		handovers:      set.CounterBy("way", "handovers_total", "Times that this process came to own the outbox (taken), gave it back (given), or lost it (lost)."),
+		room:           set.Gauge("partition_room_events", "For how many more events a partitioned outbox has partitions; 0 for a plain table."),
+		droppedTotal:   set.Counter("dropped_partitions_total", "Partitions of a partitioned outbox dropped after the retention."),
 		topics:         labels.New(),
 	}
-	m.all = all
+	m.all = set.All()
 	for _, way := range []string{handoverTaken, handoverGiven, handoverLost} {
 		m.handovers.WithLabelValues(way) // at 0 from the start, so that a rate sees the first
 	}
 	if registerer == nil {
 		return m, nil
 	}
-	return m, register(registerer, all)
+	return m, register(registerer, m.all)
 }
 
 func register(registerer prometheus.Registerer, all []prometheus.Collector) error {
-	for i, c := range all {
-		if err := registerer.Register(c); err != nil {
-			for _, registered := range all[:i] {
-				registerer.Unregister(registered)
-			}
-			return fmt.Errorf("forwarder: could not register the metrics: give each Forwarder a Name, or a Registerer, of its own: %w", err)
-		}
+	if err := meters.Register(registerer, all); err != nil {
+		return fmt.Errorf("forwarder: could not register the metrics: give each Forwarder a Name, or a Registerer, of its own: %w", err)
 	}
 	return nil
 }
@@ -113,9 +88,7 @@ func (m *metrics) unregister(registerer prometheus.Registerer) {
 	if registerer == nil {
 		return
 	}
-	for _, c := range m.all {
-		registerer.Unregister(c)
-	}
+	meters.Unregister(registerer, m.all)
 }
 
 // label returns the topic's label value.

@@ -1,13 +1,13 @@
 package watermillsql
 
 import (
-	"errors"
 	"fmt"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/tailrace-go/tailrace/forwarder/internal/labels"
+	"github.com/tailrace-go/tailrace/forwarder/internal/meters"
 )
 
 // metrics have the names of package forwarder's, so that a dashboard shows both.
@@ -20,48 +20,25 @@ type metrics struct {
 }
 
 func newMetrics(registerer prometheus.Registerer, table string) (*metrics, error) {
-	var all []prometheus.Collector
-	options := func(name, help string) prometheus.Opts {
-		return prometheus.Opts{Namespace: "tailrace", Subsystem: "forwarder", Name: name, Help: help, ConstLabels: prometheus.Labels{"outbox": table}}
-	}
-	byTopic := func(name, help string) *prometheus.CounterVec {
-		c := prometheus.NewCounterVec(prometheus.CounterOpts(options(name, help)), []string{"topic"})
-		all = append(all, c)
-		return c
-	}
-	gauge := func(name, help string) prometheus.Gauge {
-		g := prometheus.NewGauge(prometheus.GaugeOpts(options(name, help)))
-		all = append(all, g)
-		return g
-	}
-	histogram := func(name, help string, buckets []float64) prometheus.Histogram {
-		o := options(name, help)
-		h := prometheus.NewHistogram(prometheus.HistogramOpts{Namespace: o.Namespace, Subsystem: o.Subsystem, Name: name, Help: help, ConstLabels: o.ConstLabels, Buckets: buckets})
-		all = append(all, h)
-		return h
-	}
+	set := meters.New(table)
 	m := &metrics{
-		forwarded:      byTopic("events_total", "Events that the broker acknowledged, by destination topic."),
-		retries:        byTopic("retries_total", "Attempts counted against events, by destination topic."),
-		deaths:         byTopic("dead_events_total", "Events that spent their attempts and went to the dead-letter topic, by destination topic."),
-		batchEvents:    histogram("batch_events", "Events of a batch that the broker acknowledged.", prometheus.ExponentialBuckets(1, 4, 8)),
-		produceSeconds: histogram("produce_duration_seconds", "Time from a batch's first request to its acknowledgement, by the broker, resends included.", prometheus.ExponentialBuckets(0.0005, 2, 14)),
-		inFlight:       gauge("in_flight_rows", "Rows read and not recorded as delivered yet."),
-		waiting:        gauge("waiting_rows", "Rows that wait behind a refused event or a paused topic."),
-		paused:         gauge("paused_topics", "Topics that are unknown or not authorised."),
-		owning:         gauge("owner", "1 while this process forwards."),
-		pending:        gauge("pending_rows", "Rows behind the recorded position, every 5 seconds, up to 10,000."),
-		oldestSeconds:  gauge("oldest_pending_age_seconds", "Age, since created_at, of the first row behind the recorded position, every 5 seconds."),
+		forwarded:      set.CounterBy("topic", "events_total", "Events that the broker acknowledged, by destination topic."),
+		retries:        set.CounterBy("topic", "retries_total", "Attempts counted against events, by destination topic."),
+		deaths:         set.CounterBy("topic", "dead_events_total", "Events that spent their attempts and went to the dead-letter topic, by destination topic."),
+		batchEvents:    set.Histogram("batch_events", "Events of a batch that the broker acknowledged.", prometheus.ExponentialBuckets(1, 4, 8)),
+		produceSeconds: set.Histogram("produce_duration_seconds", "Time from a batch's first request to its acknowledgement, by the broker, resends included.", prometheus.ExponentialBuckets(0.0005, 2, 14)),
+		inFlight:       set.Gauge("in_flight_rows", "Rows read and not recorded as delivered yet."),
+		waiting:        set.Gauge("waiting_rows", "Rows that wait behind a refused event or a paused topic."),
+		paused:         set.Gauge("paused_topics", "Topics that are unknown or not authorised."),
+		owning:         set.Gauge("owner", "1 while this process forwards."),
+		pending:        set.Gauge("pending_rows", "Rows behind the recorded position, every 5 seconds, up to 10,000."),
+		oldestSeconds:  set.Gauge("oldest_pending_age_seconds", "Age, since created_at, of the first row behind the recorded position, every 5 seconds."),
 		topics:         labels.New(),
 	}
 	if registerer == nil {
 		return m, nil
 	}
-	var faults []error
-	for _, c := range all {
-		faults = append(faults, registerer.Register(c))
-	}
-	if err := errors.Join(faults...); err != nil {
+	if err := meters.Register(registerer, set.All()); err != nil {
 		return nil, fmt.Errorf("watermillsql: could not register the metrics: give each Forwarder of one table a Registerer of its own: %w", err)
 	}
 	return m, nil
