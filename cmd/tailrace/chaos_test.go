@@ -16,7 +16,7 @@ import (
 func TestChaos(t *testing.T) {
 	t.Parallel()
 	const share = 500
-	rounds := often(5, 40)
+	rounds := often(5, 16)
 	random := seeded(t)
 	b, server := setupOwnServer(t)
 	b.broker.ProduceLatency(10 * time.Millisecond)

@@ -18,7 +18,7 @@ import (
 func TestFrozenOwnerOfMany(t *testing.T) {
 	t.Parallel()
 	const share = 500
-	freezes := often(1, 3)
+	freezes := often(1, 2)
 	f := setupFleet(t, fleetOutboxes, map[string]string{"max.message.bytes": "4096"}) // so that a window is many batches
 	f.broker.ProduceLatency(20 * time.Millisecond)
 	direct := f.flags()
