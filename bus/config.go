@@ -43,6 +43,9 @@ type Config struct {
 	// Shards is outbox.WriterConfig.Shards: how many shards the outbox must have at least, for events to go to
 	// the shard of their key. Default: 0, an outbox of one table.
 	Shards int
+	// Prepare is outbox.WriterConfig.Prepare: the INSERT of a single event is prepared once on each connection of
+	// DB. Not behind a pooler in transaction mode. Default: false.
+	Prepare bool
 	// Outbox writes the events in place of an outbox.Writer on DB, Table and Shards. Without DB there is no
 	// Transact.
 	Outbox Outbox
@@ -110,7 +113,7 @@ func New(config Config) (*Bus, error) {
 	case config.Publisher != nil && outboxed:
 		fault("both an outbox and Publisher are set: an event goes one way only, leave one out")
 	case config.DB != nil && config.Outbox == nil:
-		writer, err := outbox.NewWriter(outbox.WriterConfig{DB: config.DB, Table: config.Table, Shards: config.Shards})
+		writer, err := outbox.NewWriter(outbox.WriterConfig{DB: config.DB, Table: config.Table, Shards: config.Shards, Prepare: config.Prepare})
 		if err != nil {
 			fault("Table, Shards: %w", err)
 		} else {
@@ -118,6 +121,8 @@ func New(config Config) (*Bus, error) {
 		}
 	case config.Table != "":
 		fault("Table is set, but no DB to have it in: the table of an Outbox of your own is its own matter")
+	case config.Prepare:
+		fault("Prepare is set, but no DB to prepare on: how an Outbox of your own writes is its own matter")
 	case config.Shards != 0:
 		fault("Shards is set, but no DB to have them in: those of an Outbox of your own are its own matter")
 	}

@@ -21,10 +21,10 @@ func TestSweepKeepsPace(t *testing.T) {
 				require.LessOrEqual(t, pause, sweepPause)
 				require.GreaterOrEqual(t, pause, min(sweepPause, sweepShare*took))
 			}
-			switch {
-			case s.size == smallSweepStep:
+			switch s.size {
+			case smallSweepStep:
 				require.GreaterOrEqual(t, took, sweepTakes, "it could do more")
-			case s.size == sweepStep:
+			case sweepStep:
 				require.LessOrEqual(t, took, sweepTakes)
 			default:
 				require.InEpsilon(t, sweepTakes, took, 0.01)

@@ -58,6 +58,9 @@ type Config struct {
 	// OutboxShards is how many shards the outbox must have at least, for events to go to the shard of their
 	// key; 0 is an outbox of one table. See docs/operations.md.
 	OutboxShards int `env:"EVENT_OUTBOX_SHARDS" envDefault:"0"`
+	// OutboxPrepare has the INSERT of an event prepared once on each connection, which a pooler in transaction
+	// mode may not know what to do with; see outbox.WriterConfig.
+	OutboxPrepare bool `env:"EVENT_OUTBOX_PREPARE" envDefault:"false"`
 
 	// Tracing makes the spans of publishing and puts their trace and span ids into the events; see package
 	// bus. Without it there are neither spans nor ids.

@@ -135,6 +135,12 @@ func TestShards(t *testing.T) {
 	}
 }
 
+func TestPrepare(t *testing.T) {
+	t.Parallel()
+	require.False(t, load(t).OutboxPrepare)
+	require.True(t, load(t, "EVENT_OUTBOX_PREPARE=true").OutboxPrepare)
+}
+
 func TestWhichWay(t *testing.T) {
 	t.Parallel()
 	const url = "DATABASE_URL=postgres://localhost/users"

@@ -75,7 +75,7 @@ func openOutbox(ctx context.Context, config Config, common bus.Config) (*Connect
 		db, closing = opened, opened.Close
 	}
 	connection := &Connection{DB: db, close: sync.OnceValue(closing)}
-	common.DB, common.Table, common.Shards = db, config.OutboxTable, config.OutboxShards
+	common.DB, common.Table, common.Shards, common.Prepare = db, config.OutboxTable, config.OutboxShards, config.OutboxPrepare
 	common.OnCommit = func() {
 		for _, fn := range []*func(){&config.OnCommit, connection.committed.Load()} {
 			if fn != nil && *fn != nil {

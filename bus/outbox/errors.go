@@ -26,7 +26,12 @@ var (
 	ErrMessage = errors.New("outbox: the message cannot be stored")
 )
 
-const stateUniqueViolation = "23505"
+// PostgreSQL manual, appendix A.
+const (
+	stateUniqueViolation = "23505"
+	stateNoStatement     = "26000" // invalid_sql_statement_name
+	stateStatementExists = "42P05" // duplicate_prepared_statement
+)
 
 // explainWrite says what a failed INSERT means and what to do about it.
 func explainWrite(t table, err error) error {
@@ -37,6 +42,12 @@ func explainWrite(t table, err error) error {
 		return fmt.Errorf("%w: %s: create it with `tailrace migrate`: %w", ErrNoTable, t.quoted(), err)
 	case pgtable.UndefinedColumn:
 		return fmt.Errorf("%w: %s: bring it up to date with `tailrace migrate`: %w", ErrNotMigrated, t.quoted(), err)
+	}
+	if code := pgtable.SQLState(err); code == stateNoStatement || code == stateStatementExists {
+		return fmt.Errorf("outbox: write to %s: a pooler between gives the session to others, and a prepared statement with it: leave WriterConfig.Prepare off, or have the pooler keep prepared statements (PgBouncer's max_prepared_statements): %w", t.quoted(), err)
+	}
+	if strings.Contains(err.Error(), "statement from different database used") { // database/sql's, before anything is sent
+		return fmt.Errorf("outbox: write to %s: WriterConfig.Prepare is set, and the transaction is of another *sql.DB than WriterConfig.DB: give the writer that one, or leave Prepare off: %w", t.quoted(), err)
 	}
 	if noPartition(err) {
 		return fmt.Errorf("%w: no forwarder has made partitions of %s for too long: make some with `tailrace migrate`: %w", ErrNoPartition, t.quoted(), err)

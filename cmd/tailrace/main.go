@@ -30,9 +30,9 @@ const (
 	exitOK = iota
 	exitFailed
 	exitUsage
-
-	exitSignalled = 128 // and the signal's number
 )
+
+const exitSignalled = 128 // and the signal's number
 
 func main() {
 	embedded.Serve() // `tailrace bench` starts this program again, as a broker
