@@ -68,8 +68,8 @@ func (f *Forwarder) Run(ctx context.Context) error {
 			owned, err = f.own(ctx)
 		}
 		switch {
-		case ctx.Err() != nil && !owned:
-			return nil // whatever it was, it had nothing on its way
+		case ctx.Err() != nil && (!owned || errors.Is(err, errMoved)):
+			return nil // whatever it was, it had nothing on its way, or nothing that is its own to finish
 		case ctx.Err() != nil:
 			return err
 		case unfit(err):

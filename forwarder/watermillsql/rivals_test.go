@@ -125,6 +125,33 @@ func TestPositionMovedByHand(t *testing.T) {
 	require.Equal(t, 1, log.count("another program moved the position"))
 }
 
+// TestPositionMovedWhileStopping: a forwarder that was told to stop, and waits for the broker, has nothing to
+// finish any more when another program has passed what is on its way. That is a clean stop.
+func TestPositionMovedWhileStopping(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.broker.CreateTopic(t, orders, 3, nil)
+	b.publish(20, 4, 2)
+	proceed := make(chan struct{})
+	b.broker.FailProduce(func(string, int32) bustest.Action {
+		<-proceed
+		return bustest.Pass
+	})
+	var log recordedLog
+	f := b.forwarder(func(c *watermillsql.Config) { c.Logger = log.logger(t) })
+	cancel, wait := b.start(f)
+	eventually(t, "all is on its way", func() bool { return f.Status().Flying == 20 })
+	cancel()
+	b.exec(`UPDATE watermill_offsets_events_to_forward SET (last_processed_transaction_id, offset_acked) =
+		(SELECT transaction_id, "offset" FROM watermill_events_to_forward ORDER BY transaction_id DESC, "offset" DESC LIMIT 1)`)
+	eventually(t, "it notices", func() bool { return log.count("another program moved the position") == 1 })
+	close(proceed)
+	wait()
+	require.Zero(t, b.behind(), "the position stays where the other has put it")
+	c := b.count(orders) // only what was on the wire: the rest is the other's, which this one pretends to be
+	require.Equal(t, tally{sent: 20, delivered: c.delivered, lost: 20 - c.delivered}, c)
+}
+
 // TestStandbyTakesOver: of two of ours one works; when it is cut off, or stops, the other does.
 func TestStandbyTakesOver(t *testing.T) {
 	t.Parallel()
