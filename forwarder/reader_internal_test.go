@@ -289,46 +289,70 @@ func TestReaderHandsOverEachRowOnceInOrder(t *testing.T) {
 // before those that were written behind it.
 func TestReaderNoticesTheEndOfWhoHoldsManyGaps(t *testing.T) {
 	t.Parallel()
-	for name, lingers := range map[string]bool{"with its locks": false, "before its locks": true} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			db := newTable()
-			r := testReader(db)
-			r.gaps.few = 5
-			read := func() []int64 { return readAll(t, r) }
-			holdGaps(t, db, r)
-			require.Empty(t, r.gaps.ask().ranges, "reads ask for none of them")
-			require.Equal(t, 20, r.gaps.len())
-			require.Zero(t, r.frontier())
+	endsEitherWay(t, func(t *testing.T, db *table, r *reader, end func()) {
+		read := func() []int64 { return readAll(t, r) }
+		require.Empty(t, r.gaps.ask().ranges, "reads ask for none of them")
+		require.Equal(t, 20, r.gaps.len())
+		require.Zero(t, r.frontier())
 
-			db.row(42, "other")
-			require.Equal(t, []int64{42}, read(), "others flow")
-			for id := int64(1); id <= 39; id += 2 {
-				db.row(id, "bulk")
-			}
-			delete(db.open, "bulk")
-			if lingers {
-				db.lingering["bulk"] = struct{}{}
-			}
-			db.row(43, "bulk")
-			got := read()
-			require.Len(t, got, 21)
-			require.IsIncreasing(t, got)
-			clear(db.lingering)
-			for range 2 {
-				lookAt(t, r)
-				require.Empty(t, read())
-			}
-			require.Zero(t, r.gaps.len())
-			require.EqualValues(t, 43, r.frontier())
-		})
-	}
+		db.row(42, "other")
+		require.Equal(t, []int64{42}, read(), "others flow")
+		for id := int64(1); id <= 39; id += 2 {
+			db.row(id, "bulk")
+		}
+		end()
+		db.row(43, "bulk")
+		got := read()
+		require.Len(t, got, 21)
+		require.IsIncreasing(t, got)
+		clear(db.lingering)
+		for range 2 {
+			lookAt(t, r)
+			require.Empty(t, read())
+		}
+		require.Zero(t, r.gaps.len())
+		require.EqualValues(t, 43, r.frontier())
+	})
 }
 
 // What a transaction has held that rolled back is never asked for again; what another commits in the middle of
 // the read that finds this out still is.
 func TestReaderForgetsTheGapsOfWhoRolledBack(t *testing.T) {
 	t.Parallel()
+	endsEitherWay(t, func(t *testing.T, db *table, r *reader, end func()) {
+		db.open["small"], db.ids["small"], db.nextID = []int64{41}, 101, 102
+		db.row(42, "other")
+		require.Equal(t, []int64{42}, readAll(t, r))
+		lookAt(t, r)
+		require.Equal(t, 21, r.gaps.len())
+
+		db.rolledBack[100] = struct{}{}
+		end()
+		db.between = func() {
+			delete(db.open, "small")
+			db.row(41, "small")
+			db.between = func() {}
+		}
+		db.row(43, "other")
+		full, err := r.forward(t.Context(), r.config.BatchSize)
+		require.NoError(t, err)
+		require.False(t, full)
+		require.Empty(t, r.gaps.quiet)
+		require.Equal(t, []outbox.Range{{Low: 41, High: 41}}, r.gaps.ask().ranges)
+		require.Equal(t, []int64{43, 41}, readAll(t, r))
+		require.EqualValues(t, 43, r.frontier())
+	})
+}
+
+func (t *table) row(id int64, key string) {
+	t.rows[id] = outbox.Row{ID: id, Pending: true, Topic: key}
+	t.next = max(t.next, id+1)
+}
+
+// endsEitherWay runs a test of a reader that leaves out the gaps of a transaction, which end ends: it gives its locks
+// back with that, or later.
+func endsEitherWay(t *testing.T, test func(t *testing.T, db *table, r *reader, end func())) {
+	t.Helper()
 	for name, lingers := range map[string]bool{"with its locks": false, "before its locks": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -336,37 +360,14 @@ func TestReaderForgetsTheGapsOfWhoRolledBack(t *testing.T) {
 			r := testReader(db)
 			r.gaps.few = 5
 			holdGaps(t, db, r)
-			db.open["small"], db.ids["small"], db.nextID = []int64{41}, 101, 102
-			db.row(42, "other")
-			require.Equal(t, []int64{42}, readAll(t, r))
-			lookAt(t, r)
-			require.Equal(t, 21, r.gaps.len())
-
-			delete(db.open, "bulk")
-			db.rolledBack[100] = struct{}{}
-			if lingers {
-				db.lingering["bulk"] = struct{}{}
-			}
-			db.between = func() {
-				delete(db.open, "small")
-				db.row(41, "small")
-				db.between = func() {}
-			}
-			db.row(43, "other")
-			full, err := r.forward(t.Context(), r.config.BatchSize)
-			require.NoError(t, err)
-			require.False(t, full)
-			require.Empty(t, r.gaps.quiet)
-			require.Equal(t, []outbox.Range{{Low: 41, High: 41}}, r.gaps.ask().ranges)
-			require.Equal(t, []int64{43, 41}, readAll(t, r))
-			require.EqualValues(t, 43, r.frontier())
+			test(t, db, r, func() {
+				delete(db.open, "bulk")
+				if lingers {
+					db.lingering["bulk"] = struct{}{}
+				}
+			})
 		})
 	}
-}
-
-func (t *table) row(id int64, key string) {
-	t.rows[id] = outbox.Row{ID: id, Pending: true, Topic: key}
-	t.next = max(t.next, id+1)
 }
 
 // holdGaps has a transaction hold 20 gaps, with the transaction id 100, until reads leave them out.

@@ -395,6 +395,7 @@ func (a *alarms) Push(x any)        { *a = append(*a, x.(alarm)) }
 func (a *alarms) Pop() any {
 	last := len(*a) - 1
 	x := (*a)[last]
+	(*a)[last] = alarm{} // Its key is not to be kept by it.
 	*a = (*a)[:last]
 	return x
 }

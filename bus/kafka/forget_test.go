@@ -61,12 +61,7 @@ func TestTopicOfAGivenUpBatchIsKept(t *testing.T) {
 		return bustest.Pass
 	})
 	sender := newSender(t, broker.Brokers(), forgetful, func(c *kafka.SenderConfig) { c.Config.RequestTimeout = 300 * time.Millisecond })
-	first := newSink(t)
-	stream := sender.Stream(first.config())
-	stream.Send(keyed("orders", 0, 1, 1))
-	require.Eventually(t, func() bool { return broker.ProduceRequests() == 1 }, soon, time.Millisecond)
-	stream.Close()
-	require.Equal(t, delivery.Transport, first.verdict(0).Fault)
+	giveUp(t, broker, sender)
 
 	var seen batches
 	seen.watch(broker, func(int, bustest.Batch) bustest.Action { return bustest.Pass })

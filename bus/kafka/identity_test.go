@@ -80,12 +80,7 @@ func TestGivenUpBatchIsFencedOff(t *testing.T) {
 		return bustest.Pass
 	})
 	sender := newSender(t, broker.Brokers(), func(c *kafka.SenderConfig) { c.Config.RequestTimeout = 300 * time.Millisecond })
-	first := newSink(t)
-	stream := sender.Stream(first.config())
-	stream.Send(keyed("orders", 0, 1, 1))
-	require.Eventually(t, func() bool { return broker.ProduceRequests() == 1 }, soon, time.Millisecond)
-	stream.Close()
-	require.Equal(t, delivery.Transport, first.verdict(0).Fault)
+	giveUp(t, broker, sender)
 
 	next := newSink(t)
 	other := sender.Stream(next.config())
@@ -227,4 +222,15 @@ func TestDuplicateOfWhatWasNeverSent(t *testing.T) {
 	sink.wait(1)
 	require.Equal(t, delivery.Delivered, sink.verdict(0).Fault)
 	require.Len(t, broker.Records(t, "orders"), 1)
+}
+
+// giveUp has the sender's first request go to a broker that does not answer, until nobody waits for it.
+func giveUp(t *testing.T, broker *bustest.Broker, sender *kafka.Sender) {
+	t.Helper()
+	sink := newSink(t)
+	stream := sender.Stream(sink.config())
+	stream.Send(keyed("orders", 0, 1, 1))
+	require.Eventually(t, func() bool { return broker.ProduceRequests() == 1 }, soon, time.Millisecond)
+	stream.Close()
+	require.Equal(t, delivery.Transport, sink.verdict(0).Fault)
 }
